@@ -1,0 +1,3 @@
+//! Snapshots, trees, the order of writes, reading back, checking.
+
+pub mod entry;

@@ -1,0 +1,94 @@
+//! The layout of a repository: which object has which name. docs/FORMAT.md §2.
+
+use crate::id::{IndexId, PackId, SnapshotId, from_hex32, to_hex};
+use std::fmt;
+
+/// The kinds of object whose name is the BLAKE3 hash of their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Sealed segments of chunks.
+    Pack,
+    /// The footers of one run's packs.
+    Index,
+    /// A manifest: one snapshot.
+    Snapshot,
+    /// Phase one of a deletion.
+    Mark,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Pack, Kind::Index, Kind::Snapshot, Kind::Mark];
+
+    /// The folder that holds the kind.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Kind::Pack => "packs",
+            Kind::Index => "index",
+            Kind::Snapshot => "snapshots",
+            Kind::Mark => "marks",
+        }
+    }
+
+    /// What a person calls one of them.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Kind::Pack => "pack",
+            Kind::Index => "index",
+            Kind::Snapshot => "snapshot",
+            Kind::Mark => "mark",
+        }
+    }
+}
+
+/// The name of one object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The repository's description: `config`.
+    Config,
+    /// A file under `keys/`, by its file name.
+    KeyFile(String),
+    /// An object named by its content.
+    Object(Kind, [u8; 32]),
+}
+
+impl Key {
+    /// The object's path below the repository's root.
+    pub fn path(&self) -> String {
+        match self {
+            Key::Config => "config".to_owned(),
+            Key::KeyFile(name) => format!("keys/{name}"),
+            Key::Object(Kind::Pack, name) => format!("packs/{}/{}", to_hex(&name[..1]), to_hex(name)),
+            Key::Object(kind, name) => format!("{}/{}", kind.folder(), to_hex(name)),
+        }
+    }
+
+    /// The key of an object of `kind` whose file name is `name`, if that is such a name.
+    pub fn parse_object(kind: Kind, name: &str) -> Option<Self> {
+        from_hex32(name).map(|bytes| Key::Object(kind, bytes))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+impl From<PackId> for Key {
+    fn from(id: PackId) -> Self {
+        Key::Object(Kind::Pack, id.0)
+    }
+}
+
+impl From<IndexId> for Key {
+    fn from(id: IndexId) -> Self {
+        Key::Object(Kind::Index, id.0)
+    }
+}
+
+impl From<SnapshotId> for Key {
+    fn from(id: SnapshotId) -> Self {
+        Key::Object(Kind::Snapshot, id.0)
+    }
+}

@@ -1,0 +1,253 @@
+//! A repository in a folder of a local disk.
+//!
+//! Objects are nameless files until they are whole and synced, and then get their name with a hard
+//! link, which never replaces anything (see [`crate::fs::StagedFile`]). A batch syncs all its files,
+//! links them, and syncs each folder once.
+
+use super::{Batch, Error, Key, Kind, Listed, Listing, Put, ReadStore, Result, Store, Upload};
+use crate::fs::{PRIVATE_DIR, StagedFile, create_dir_durable, parent_of, sync_dir, write_new};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Objects belong to their owner and are never changed.
+const OBJECT_MODE: u32 = 0o400;
+
+/// A store in a local folder.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// The store in the folder `root`, which need not exist yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the folders of a new repository, durably.
+    ///
+    /// # Errors
+    /// A folder cannot be made.
+    pub fn create_layout(&self) -> Result<()> {
+        let make = |dir: PathBuf| {
+            create_dir_durable(&dir).map_err(|source| io_error("create", dir.display().to_string(), source))
+        };
+        make(self.root.join("keys"))?;
+        for kind in Kind::ALL {
+            make(self.root.join(kind.folder()))?;
+        }
+        // All at once now, so that no `create` has to wait for a new folder to become durable.
+        let packs = self.root.join(Kind::Pack.folder());
+        for byte in 0..=255u8 {
+            let dir = packs.join(format!("{byte:02x}"));
+            match rustix::fs::mkdir(&dir, rustix::fs::Mode::from_raw_mode(PRIVATE_DIR)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(io_error("create", dir.display().to_string(), error.into())),
+            }
+        }
+        sync_dir(&packs).map_err(|source| io_error("create", packs.display().to_string(), source))
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.path())
+    }
+
+    fn open(&self, key: &Key) -> Result<File> {
+        File::open(self.path(key)).map_err(|source| read_error(key, source))
+    }
+}
+
+fn io_error(operation: &'static str, object: String, source: io::Error) -> Error {
+    Error::Io { operation, object, source }
+}
+
+fn read_error(key: &Key, source: io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::NotFound => Error::NotFound { object: key.path() },
+        _ => io_error("read", key.path(), source),
+    }
+}
+
+impl ReadStore for LocalStore {
+    fn get(&self, key: &Key) -> Result<Vec<u8>> {
+        std::fs::read(self.path(key)).map_err(|source| read_error(key, source))
+    }
+
+    fn get_range(&self, key: &Key, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let file = self.open(key)?;
+        match file.read_exact_at(buffer, offset) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                let found = file.metadata().map_err(|source| read_error(key, source))?.len();
+                Err(Error::Short { object: key.path(), wanted: offset + buffer.len() as u64, found })
+            }
+            Err(source) => Err(read_error(key, source)),
+        }
+    }
+
+    fn size(&self, key: &Key) -> Result<Option<u64>> {
+        match std::fs::metadata(self.path(key)) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(read_error(key, source)),
+        }
+    }
+
+    fn list(&self, kind: Kind) -> Result<Listing> {
+        let mut listing = Listing::default();
+        let folder = self.root.join(kind.folder());
+        match kind {
+            Kind::Pack => {
+                for shard in sorted_names(&folder)? {
+                    let dir = folder.join(&shard);
+                    if shard.len() == 2 && dir.is_dir() {
+                        list_folder(&dir, &format!("packs/{shard}"), kind, &mut listing)?;
+                    } else {
+                        listing.foreign.push(format!("packs/{shard}"));
+                    }
+                }
+            }
+            _ => list_folder(&folder, kind.folder(), kind, &mut listing)?,
+        }
+        Ok(listing)
+    }
+
+    fn list_keys(&self) -> Result<Vec<String>> {
+        let names = sorted_names(&self.root.join("keys"))?;
+        Ok(names.into_iter().filter(|name| !is_hidden(name)).collect())
+    }
+
+    fn address(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+/// Files that a killed process left on a file system without nameless files.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(".snap-tmp-")
+}
+
+fn sorted_names(dir: &Path) -> Result<Vec<String>> {
+    let failed = |source| io_error("list", dir.display().to_string(), source);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn list_folder(dir: &Path, shown: &str, kind: Kind, listing: &mut Listing) -> Result<()> {
+    for name in sorted_names(dir)? {
+        if is_hidden(&name) {
+            continue;
+        }
+        let path = format!("{shown}/{name}");
+        let key = Key::parse_object(kind, &name).filter(|key| key.path() == path);
+        let Some(key) = key else {
+            listing.foreign.push(path);
+            continue;
+        };
+        match std::fs::metadata(dir.join(&name)) {
+            Ok(found) if found.is_file() => listing.objects.push(Listed { key, bytes: found.len() }),
+            Ok(_) => listing.foreign.push(path),
+            // Removed by somebody between the two calls.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(read_error(&key, source)),
+        }
+    }
+    Ok(())
+}
+
+impl Store for LocalStore {
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
+        match write_new(&self.path(key), bytes, OBJECT_MODE) {
+            Ok(()) => Ok(Put::Created),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Existed),
+            Err(source) => Err(io_error("write", key.path(), source)),
+        }
+    }
+
+    fn batch(&self) -> Box<dyn Batch + '_> {
+        Box::new(LocalBatch { store: self, staged: Vec::new() })
+    }
+
+    fn upload(&self) -> Result<Box<dyn Upload>> {
+        let dir = self.root.join(Kind::Pack.folder());
+        let staged = StagedFile::new(&dir, OBJECT_MODE)
+            .map_err(|source| io_error("write into", dir.display().to_string(), source))?;
+        Ok(Box::new(LocalUpload { staged }))
+    }
+
+    fn remove(&self, key: &Key) -> Result<()> {
+        let path = self.path(key);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(io_error("remove", key.path(), source)),
+        }
+        sync_dir(&parent_of(&path)).map_err(|source| io_error("remove", key.path(), source))
+    }
+}
+
+struct LocalUpload {
+    staged: StagedFile,
+}
+
+impl Upload for LocalUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.staged.file().write_all(bytes).map_err(|source| io_error("write", "a new pack".to_owned(), source))
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+}
+
+struct LocalBatch<'a> {
+    store: &'a LocalStore,
+    staged: Vec<(Key, StagedFile)>,
+}
+
+impl Batch for LocalBatch<'_> {
+    fn add(&mut self, key: Key, upload: Box<dyn Upload>) -> Result<()> {
+        match upload.into_any().downcast::<LocalUpload>() {
+            Ok(upload) => {
+                self.staged.push((key, upload.staged));
+                Ok(())
+            }
+            Err(_) => Err(Error::Address {
+                address: self.store.address(),
+                reason: format!("{key} was written for another store"),
+            }),
+        }
+    }
+
+    fn commit(self: Box<Self>) -> Result<()> {
+        for (key, staged) in &self.staged {
+            staged.sync().map_err(|source| io_error("write", key.path(), source))?;
+        }
+        let mut folders = BTreeSet::new();
+        for (key, staged) in self.staged {
+            let path = self.store.path(&key);
+            match staged.publish(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(io_error("write", key.path(), source)),
+            }
+            folders.insert(parent_of(&path));
+        }
+        for folder in folders {
+            sync_dir(&folder).map_err(|source| io_error("write into", folder.display().to_string(), source))?;
+        }
+        Ok(())
+    }
+}
