@@ -4,22 +4,22 @@
 //! The folders are layers, and a module uses only what stands below it in this list
 //! (docs/ARCHITECTURE.md; a test holds the code to it):
 //!
-//! - [`cli`]: arguments, texts, progress, exit codes: the only place that prints.
-//! - [`commands`]: one file per verb, options in, report out.
-//! - [`stack`]: what is captured and how it is put back.
-//! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
-//! - [`catalog`]: the local cache of what the repository holds.
-//! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
-//! - [`store`], [`crypto`]: named bytes; sealing and keys. They do not know each other.
+//! - `cli`: arguments, texts, progress, exit codes: the only place that prints.
+//! - `commands`: one file per verb, options in, report out.
+//! - `stack`: what is captured and how it is put back.
+//! - `repo`: snapshots, trees, the order of writes, reading back, checking.
+//! - `catalog`: the local cache of what the repository holds.
+//! - `pack`, `chunk`: sealed packs of compressed segments; cutting and hashing.
+//! - `store`, `crypto`: named bytes; sealing and keys. They do not know each other.
 //! - [`id`], [`limits`], [`monitor`], [`fs`]: what all of them need.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod chunk;
 pub mod fs;
 pub mod id;
 pub mod limits;
 pub mod monitor;
-pub mod repo;
 pub mod store;

@@ -24,7 +24,7 @@ pub const SMALL_OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Largest header of an age file that is read, in bytes.
 pub const AGE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Largest scrypt work factor (log2) that is tried on a passphrase.
-pub const SCRYPT_LOG_N_MAX: u8 = 22;
+pub const SCRYPT_LOG_N_MAX: u8 = 20;
 /// Entries of a tree in one chunk: no cut before the least, always one at the most.
 pub const TREE_ENTRIES_MIN: usize = 256;
 /// See [`TREE_ENTRIES_MIN`].
