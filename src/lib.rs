@@ -10,7 +10,7 @@
 //! - `repo`: snapshots, trees, the order of writes, reading back, checking.
 //! - `catalog`: the local cache of what the repository holds.
 //! - `pack`, `chunk`: sealed packs of compressed segments; cutting and hashing.
-//! - `store`, `crypto`: named bytes; sealing and keys. They do not know each other.
+//! - [`store`], [`crypto`]: named bytes; sealing and keys. They do not know each other.
 //! - [`id`], [`limits`], [`monitor`], [`fs`]: what all of them need.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod chunk;
+pub mod crypto;
 pub mod fs;
 pub mod id;
 pub mod limits;
