@@ -8,8 +8,8 @@
 //! - `commands`: one file per verb, options in, report out.
 //! - `stack`: what is captured and how it is put back.
 //! - `repo`: snapshots, trees, the order of writes, reading back, checking.
-//! - `catalog`: the local cache of what the repository holds.
-//! - `pack`, `chunk`: sealed packs of compressed segments; cutting and hashing.
+//! - [`catalog`]: the local cache of what the repository holds.
+//! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
 //! - [`store`], [`crypto`]: named bytes; sealing and keys. They do not know each other.
 //! - [`id`], [`limits`], [`monitor`], [`fs`]: what all of them need.
 #![forbid(unsafe_code)]
@@ -17,10 +17,12 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod catalog;
 pub mod chunk;
 pub mod crypto;
 pub mod fs;
 pub mod id;
 pub mod limits;
 pub mod monitor;
+pub mod pack;
 pub mod store;

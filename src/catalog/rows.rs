@@ -1,0 +1,351 @@
+//! What is asked of the catalog and written into it.
+
+use super::{Catalog, Error, Result, connect_for_reading};
+use crate::chunk::Codec;
+use crate::id::{ChunkId, IndexId, PackId, SnapshotId};
+use crate::monitor::lock;
+use crate::pack::{IndexedPack, PackKind, Place};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// Where a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// The catalog's number of the pack.
+    pub pack: u32,
+    /// Which segment of it.
+    pub segment: u32,
+    /// Where in the segment's plaintext, in bytes.
+    pub offset: u32,
+    /// The chunk's length in bytes.
+    pub len: u32,
+}
+
+/// What the catalog knows of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackRow {
+    /// The catalog's number for it.
+    pub number: u32,
+    /// Its name.
+    pub id: PackId,
+    /// Its size in the store, in bytes.
+    pub sealed_bytes: u64,
+    /// What its chunks are pieces of.
+    pub kind: PackKind,
+}
+
+/// A manifest that was in the repository when it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// The snapshot's id.
+    pub id: SnapshotId,
+    /// Its manifest, as it was opened.
+    pub manifest: Vec<u8>,
+    /// False if it was not in the newest listing.
+    pub seen: bool,
+}
+
+/// Finds chunks; one for each thread.
+pub struct Lookup {
+    path: PathBuf,
+    connection: Connection,
+}
+
+/// A check value over a row of `chunk`: what SQLite does not notice, this does.
+fn tag(id: &ChunkId, place: Located) -> i64 {
+    let mut bytes = [0u8; 48];
+    let (name, numbers) = bytes.split_at_mut(32);
+    name.copy_from_slice(&id.0);
+    let fields = [place.pack, place.segment, place.offset, place.len];
+    for (slot, field) in numbers.chunks_exact_mut(4).zip(fields) {
+        slot.copy_from_slice(&field.to_le_bytes());
+    }
+    let mut number = [0; 4];
+    number.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..4]);
+    i64::from(u32::from_le_bytes(number))
+}
+
+impl Lookup {
+    /// Where the chunk `id` is, if the catalog knows it.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn find(&self, id: &ChunkId) -> Result<Option<Located>> {
+        let failed = |source| Error::Sqlite { operation: "look up a chunk", path: self.path.clone(), source };
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT pack, segment, offset, len, tag FROM chunk WHERE id = ?1")
+            .map_err(failed)?;
+        let row = query
+            .query_row([&id.0[..]], |row| {
+                let place = Located { pack: row.get(0)?, segment: row.get(1)?, offset: row.get(2)?, len: row.get(3)? };
+                Ok((place, row.get::<_, i64>(4)?))
+            })
+            .optional()
+            .map_err(failed)?;
+        match row {
+            Some((place, check)) if check == tag(id, place) => Ok(Some(place)),
+            Some(_) => Err(Error::Damaged { path: self.path.clone() }),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a segment lies in its pack, and the pack.
+    ///
+    /// # Errors
+    /// The catalog is damaged: it names the segment of a chunk and does not know it.
+    pub fn place(&self, pack: u32, segment: u32) -> Result<(PackId, Place)> {
+        let failed = |source| Error::Sqlite { operation: "look up a segment", path: self.path.clone(), source };
+        let mut query = self
+            .connection
+            .prepare_cached(
+                "SELECT name, codec, offset, stored, plain FROM segment JOIN pack ON pack.no = segment.pack
+                 WHERE segment.pack = ?1 AND segment.segment = ?2",
+            )
+            .map_err(failed)?;
+        let (name, codec, offset, stored_len, plain_len) = query
+            .query_row([pack, segment], |row| {
+                let name: [u8; 32] = row.get(0)?;
+                let offset: i64 = row.get(2)?;
+                Ok((name, row.get::<_, u8>(1)?, offset, row.get(3)?, row.get(4)?))
+            })
+            .map_err(failed)?;
+        match (Codec::from_byte(codec), u64::try_from(offset)) {
+            (Some(codec), Ok(offset)) => Ok((PackId(name), Place { codec, offset, stored_len, plain_len })),
+            _ => Err(Error::Damaged { path: self.path.clone() }),
+        }
+    }
+}
+
+fn insert_pack(transaction: &Transaction<'_>, pack: &IndexedPack) -> rusqlite::Result<u32> {
+    let bytes = i64::try_from(pack.sealed_bytes).unwrap_or(i64::MAX);
+    let number: u32 = transaction
+        .prepare_cached(
+            "INSERT INTO pack (name, bytes, kind, present) VALUES (?1, ?2, ?3, 1)
+             ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes, present = 1 RETURNING no",
+        )?
+        .query_row(params![pack.id.0, bytes, pack.footer.kind as u8], |row| row.get(0))?;
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for (segment, at) in pack.footer.segments.iter().zip(0u32..) {
+        let offset = i64::try_from(segment.offset).unwrap_or(i64::MAX);
+        insert.execute(params![number, at, segment.codec as u8, offset, segment.stored_len, segment.plain_len])?;
+    }
+    Ok(number)
+}
+
+/// Rows of `chunk` in the order of their ids: random ids inserted in order touch each page once.
+fn insert_chunks(transaction: &Transaction<'_>, packs: &[IndexedPack], numbers: &[u32]) -> rusqlite::Result<()> {
+    let mut rows = Vec::new();
+    for (pack, number) in packs.iter().zip(numbers) {
+        for (at, segment) in pack.footer.segments.iter().enumerate() {
+            let mut offset = 0u32;
+            for chunk in &segment.chunks {
+                let segment = u32::try_from(at).unwrap_or(u32::MAX);
+                rows.push((chunk.id, Located { pack: *number, segment, offset, len: chunk.len }));
+                offset += chunk.len;
+            }
+        }
+    }
+    rows.sort_unstable_by_key(|(id, _)| *id);
+    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for (id, place) in &rows {
+        insert.execute(params![id.0, place.pack, place.segment, place.offset, place.len, tag(id, *place)])?;
+    }
+    Ok(())
+}
+
+impl Catalog {
+    /// A finder of chunks with a connection of its own.
+    ///
+    /// # Errors
+    /// The file cannot be opened again.
+    pub fn lookup(&self) -> Result<Lookup> {
+        Ok(Lookup { path: self.path.clone(), connection: connect_for_reading(&self.path)? })
+    }
+
+    /// The index objects whose content the catalog has.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn indexes(&self) -> Result<HashSet<IndexId>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read the index objects");
+        let mut query = connection.prepare("SELECT name FROM index_object").map_err(&failed)?;
+        let rows = query.query_map([], |row| row.get::<_, [u8; 32]>(0)).map_err(&failed)?;
+        rows.map(|row| row.map(IndexId)).collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// Remembers the content of an index object. Of a chunk that is in two packs the first stays.
+    /// `skip` are packs that the repository has lost: their chunks are not offered.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn add_index(&self, id: IndexId, packs: &[IndexedPack], skip: &HashSet<PackId>) -> Result<()> {
+        let mut connection = lock(&self.connection);
+        let failed = self.failed("add an index object");
+        let there: Vec<IndexedPack> = packs.iter().filter(|pack| !skip.contains(&pack.id)).cloned().collect();
+        let mut add = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let numbers =
+                there.iter().map(|pack| insert_pack(&transaction, pack)).collect::<rusqlite::Result<Vec<_>>>()?;
+            insert_chunks(&transaction, &there, &numbers)?;
+            transaction.execute("INSERT OR IGNORE INTO index_object VALUES (?1)", params![id.0])?;
+            transaction.commit()
+        };
+        add().map_err(failed)
+    }
+
+    /// Forgets all chunks and packs, so that they are learnt again; pack numbers stay as they are.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn forget_packs(&self) -> Result<()> {
+        let connection = lock(&self.connection);
+        let batch = "BEGIN IMMEDIATE; DELETE FROM chunk; DELETE FROM segment; DELETE FROM index_object;
+                     UPDATE pack SET present = 0; COMMIT;";
+        connection.execute_batch(batch).map_err(self.failed("forget the packs"))
+    }
+
+    /// All packs that the index objects name.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn packs(&self) -> Result<Vec<PackRow>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read the packs");
+        let mut query = connection
+            .prepare("SELECT no, name, bytes, kind FROM pack WHERE present = 1 ORDER BY no")
+            .map_err(&failed)?;
+        let rows = query
+            .query_map([], |row| {
+                let kind = if row.get::<_, u8>(3)? == 1 { PackKind::Tree } else { PackKind::Data };
+                let bytes: i64 = row.get(2)?;
+                let sealed_bytes = u64::try_from(bytes).unwrap_or(0);
+                Ok(PackRow { number: row.get(0)?, id: PackId(row.get(1)?), sealed_bytes, kind })
+            })
+            .map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// The chunks of a pack as the catalog has them, in the pack's order, with their segments.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn segments_of(&self, pack: u32) -> Result<Vec<Place>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read a pack's segments");
+        let mut query = connection
+            .prepare_cached("SELECT codec, offset, stored, plain FROM segment WHERE pack = ?1 ORDER BY segment")
+            .map_err(&failed)?;
+        let rows = query
+            .query_map([pack], |row| {
+                let codec = if row.get::<_, u8>(0)? == 0 { Codec::Raw } else { Codec::Zstd };
+                let offset: i64 = row.get(1)?;
+                let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+                Ok(Place { codec, offset, stored_len: row.get(2)?, plain_len: row.get(3)? })
+            })
+            .map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// How many chunks the catalog knows.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn has_chunks(&self) -> Result<bool> {
+        let connection = lock(&self.connection);
+        let found = connection.query_row("SELECT 1 FROM chunk LIMIT 1", [], |_| Ok(())).optional();
+        Ok(found.map_err(self.failed("look for chunks"))?.is_some())
+    }
+
+    /// The manifests, in no order.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read the snapshots");
+        let mut query = connection.prepare("SELECT name, manifest, seen FROM snapshot").map_err(&failed)?;
+        let rows = query
+            .query_map([], |row| {
+                Ok(SnapshotRow { id: SnapshotId(row.get(0)?), manifest: row.get(1)?, seen: row.get(2)? })
+            })
+            .map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// Remembers manifests.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn add_snapshots(&self, rows: &[SnapshotRow]) -> Result<()> {
+        let mut connection = lock(&self.connection);
+        let failed = self.failed("add snapshots");
+        let mut add = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for row in rows {
+                let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)")?;
+                insert.execute(params![row.id.0, row.manifest, row.seen])?;
+            }
+            transaction.commit()
+        };
+        add().map_err(failed)
+    }
+
+    /// When each pack's content was last read and found right: seconds since 1970.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn readings(&self) -> Result<std::collections::HashMap<PackId, i64>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read the verification ledger");
+        let mut query = connection.prepare("SELECT pack, at FROM reading").map_err(&failed)?;
+        let rows = query.query_map([], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// Notes that packs were read whole at `at` (seconds since 1970); `None` takes the note back.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn note_readings(&self, packs: &[PackId], at: Option<i64>) -> Result<()> {
+        let mut connection = lock(&self.connection);
+        let failed = self.failed("write the verification ledger");
+        let mut note = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for pack in packs {
+                match at {
+                    Some(at) => transaction
+                        .prepare_cached("INSERT OR REPLACE INTO reading VALUES (?1, ?2)")?
+                        .execute(params![pack.0, at])?,
+                    None => {
+                        transaction.prepare_cached("DELETE FROM reading WHERE pack = ?1")?.execute([&pack.0[..]])?
+                    }
+                };
+            }
+            transaction.commit()
+        };
+        note().map_err(failed)
+    }
+
+    /// A value kept under `key`, if there is one.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let connection = lock(&self.connection);
+        let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional();
+        found.map_err(self.failed("read a value"))
+    }
+
+    /// Keeps `value` under `key`.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn set_value(&self, key: &str, value: &[u8]) -> Result<()> {
+        let connection = lock(&self.connection);
+        let done = connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, value]);
+        done.map(|_| ()).map_err(self.failed("write a value"))
+    }
+}

@@ -1,0 +1,47 @@
+//! The tables. A catalog of another version is thrown away and made anew, so there are no
+//! migrations.
+
+/// Raised whenever a table changes.
+pub const VERSION: i64 = 1;
+
+/// Pack numbers are never given twice (`AUTOINCREMENT`): a running process may hold one while
+/// another process fills the catalog anew.
+pub const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE index_object (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE pack (
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
+    name BLOB NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    present INTEGER NOT NULL
+);
+CREATE TABLE segment (
+    pack INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    codec INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    plain INTEGER NOT NULL,
+    PRIMARY KEY (pack, segment)
+) WITHOUT ROWID;
+CREATE TABLE chunk (
+    id BLOB PRIMARY KEY,
+    pack INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    len INTEGER NOT NULL,
+    tag INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE snapshot (name BLOB PRIMARY KEY, manifest BLOB NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reading (pack BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Settings of every connection. A power cut may cost the newest rows, which are read from the
+/// repository again, and never the file's form.
+pub const PRAGMAS: &str = "
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA temp_store = MEMORY;
+PRAGMA mmap_size = 268435456;
+";
