@@ -7,7 +7,7 @@
 //! - `cli`: arguments, texts, progress, exit codes: the only place that prints.
 //! - `commands`: one file per verb, options in, report out.
 //! - `stack`: what is captured and how it is put back.
-//! - `repo`: snapshots, trees, the order of writes, reading back, checking.
+//! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
 //! - [`catalog`]: the local cache of what the repository holds.
 //! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
 //! - [`store`], [`crypto`]: named bytes; sealing and keys. They do not know each other.
@@ -25,4 +25,5 @@ pub mod id;
 pub mod limits;
 pub mod monitor;
 pub mod pack;
+pub mod repo;
 pub mod store;

@@ -1,3 +1,27 @@
 //! Snapshots, trees, the order of writes, reading back, checking.
+//!
+//! [`writer`] is the only place that knows the order of writes, [`reader`] the only one that turns
+//! packs back into content. Nothing here knows of Docker, of terminals, or of where a store is.
 
+pub mod check;
+pub mod config;
 pub mod entry;
+mod error;
+pub mod keys;
+pub mod manifest;
+pub mod needs;
+pub mod reader;
+pub mod record;
+mod repository;
+pub mod select;
+pub mod signed;
+pub mod state;
+pub mod sync;
+pub mod tree;
+pub mod walk;
+pub mod wire;
+pub mod writer;
+
+pub use error::{Error, Result};
+pub use repository::{Repository, initialise, read_config_bytes};
+pub use sync::{Snapshot, SnapshotSet};

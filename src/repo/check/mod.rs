@@ -1,0 +1,118 @@
+//! Proving a repository without changing it. Nothing is trusted, and no problem ends the check.
+//!
+//! From the outside in: names and sizes; the bytes of index objects and manifests; MACs and the
+//! chain of snapshots; every tree, chunk by chunk, against what the index lists; and, where data
+//! is read, every byte of every pack: its name, its seal, each chunk against its id.
+
+mod data;
+mod structure;
+
+pub use data::{Reading, Share};
+
+use super::{Repository, Result};
+use crate::monitor::Monitor;
+use serde::Serialize;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something that was stored cannot be had as it was, or may have been tampered with.
+    Damage,
+    /// Nothing is lost; a person may want to know.
+    Note,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The object.
+    pub object: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// What to check.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckOptions {
+    /// Which packs to read whole; none if absent.
+    pub read: Option<Reading>,
+    /// The time, in seconds since 1970, for the ledger.
+    pub now: i64,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CheckReport {
+    /// The findings.
+    pub problems: Vec<Problem>,
+    /// Snapshots that can be read.
+    pub snapshots: u64,
+    /// Packs in the repository.
+    pub packs: u64,
+    /// Packs that were read whole by this check.
+    pub packs_read: u64,
+    /// Bytes that were read of packs.
+    pub bytes_read: u64,
+    /// True if what was read was also opened and each chunk hashed (an owner's key), not only the
+    /// sealed bytes.
+    pub opened: bool,
+    /// True if the trees were walked (an owner's key).
+    pub trees_walked: bool,
+    /// Packs that no check on this machine has ever read.
+    pub packs_never_read: u64,
+    /// Age of the oldest reading in seconds; absent if a pack was never read.
+    pub oldest_unread_seconds: Option<u64>,
+}
+
+impl CheckReport {
+    /// True if something is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Damage)
+    }
+}
+
+/// The findings while they are collected.
+#[derive(Default)]
+pub(super) struct Findings {
+    problems: Vec<Problem>,
+}
+
+impl Findings {
+    fn damage(&mut self, object: impl Into<String>, message: impl Into<String>) {
+        self.add(Severity::Damage, object.into(), message.into());
+    }
+
+    fn note(&mut self, object: impl Into<String>, message: impl Into<String>) {
+        self.add(Severity::Note, object.into(), message.into());
+    }
+
+    fn add(&mut self, severity: Severity, object: String, message: String) {
+        let problem = Problem { severity, object, message };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Checks the repository.
+///
+/// # Errors
+/// A listing fails, the local catalog fails, or the person stops the work. Damage is no error: it
+/// is in the report.
+pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
+    let mut findings = Findings::default();
+    let mut report = CheckReport::default();
+    structure::check_keys(repository, &mut findings)?;
+    let listed = structure::check_listings(repository, &mut findings, monitor)?;
+    let snapshots = structure::check_snapshots(repository, &listed, &mut findings)?;
+    report.snapshots = snapshots.len() as u64;
+    report.packs = listed.sizes.len() as u64;
+    report.trees_walked = structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;
+    data::read_packs(repository, options, &listed, &mut findings, &mut report, monitor)?;
+    report.problems = findings.problems;
+    report.problems.sort_by(|a, b| (a.severity, &a.object, &a.message).cmp(&(b.severity, &b.object, &b.message)));
+    Ok(report)
+}

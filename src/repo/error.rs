@@ -1,0 +1,171 @@
+//! What goes wrong in a repository.
+
+use crate::{catalog, crypto, pack, store};
+
+/// The operation that failed, and on what.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error("there is no repository at {address}")]
+    NoRepository {
+        /// Where it was looked for.
+        address: String,
+    },
+    /// Something else is there.
+    #[error("what is at {address} is not a snap repository")]
+    NotARepository {
+        /// Where.
+        address: String,
+    },
+    /// `init` where one is already.
+    #[error("there is a repository at {address} already")]
+    Exists {
+        /// Where.
+        address: String,
+    },
+    /// Made by a newer snap.
+    #[error("the repository at {address} has format version {version}{}, which this snap does not know: use a newer snap",
+            if features.is_empty() { String::new() } else { format!(" and needs {}", features.join(", ")) })]
+    NewerRepository {
+        /// Where.
+        address: String,
+        /// Its version.
+        version: u32,
+        /// Features it needs.
+        features: Vec<String>,
+    },
+    /// One object was made by a newer snap.
+    #[error("{object} was written by a newer snap, and this one cannot read it: use a newer snap")]
+    Newer {
+        /// The object.
+        object: String,
+    },
+    /// No identity at hand opens any key.
+    #[error("none of the identities at hand opens the repository at {address}: {tried}; it has the keys {}", keys.join(", "))]
+    WrongKey {
+        /// Where.
+        address: String,
+        /// What was tried.
+        tried: String,
+        /// The keys that exist.
+        keys: Vec<String>,
+    },
+    /// The role at hand does not suffice.
+    #[error("the key “{key}” is a writer's: it can create, list, check structure and replicate, but not {operation}")]
+    NotOwner {
+        /// The key in use.
+        key: String,
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// An object's MAC or name does not fit.
+    #[error("{object} was not written with this repository's secrets: it is forged or damaged")]
+    Forged {
+        /// The object.
+        object: String,
+    },
+    /// An object's bytes are not what was written.
+    #[error("{object} is damaged: {what}")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// Something cannot be written as JSON.
+    #[error("cannot encode {object}")]
+    Json {
+        /// What.
+        object: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Compression failed.
+    #[error("cannot compress a manifest")]
+    Compress {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No snapshot fits a text.
+    #[error("no snapshot fits “{text}”{hint}")]
+    NoSnapshot {
+        /// As it was given.
+        text: String,
+        /// What there is instead.
+        hint: String,
+    },
+    /// Several snapshots fit a text.
+    #[error("“{text}” fits {} snapshots: {}", ids.len(), ids.join(", "))]
+    Ambiguous {
+        /// As it was given.
+        text: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// A key of that name exists, or does not, or must stay.
+    #[error("the key “{name}” {problem}")]
+    Key {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A local file failed.
+    #[error("cannot {operation} {}", path.display())]
+    Local {
+        /// The verb.
+        operation: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The person stopped the work.
+    #[error("interrupted")]
+    Interrupted,
+    /// A part of the program ended without its result.
+    #[error("{what} ended before its work was done")]
+    Unfinished {
+        /// Which part.
+        what: &'static str,
+    },
+    /// Sealing or keys.
+    #[error("{object}")]
+    Crypto {
+        /// The operation and its object.
+        object: String,
+        /// Why.
+        source: crypto::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Packs and index objects.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+}
+
+/// A repository's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// True if the local catalog should be thrown away and the operation tried once more.
+    pub fn is_catalog_damage(&self) -> bool {
+        matches!(self, Error::Catalog(error) if error.is_damage())
+    }
+
+    /// True if the repository's own bytes are at fault.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Error::Forged { .. }
+                | Error::Damaged { .. }
+                | Error::Pack(pack::Error::Damaged { .. } | pack::Error::Crypto { .. })
+                | Error::Store(store::Error::NotFound { .. } | store::Error::Short { .. })
+                | Error::Pack(pack::Error::Store(store::Error::NotFound { .. } | store::Error::Short { .. }))
+        )
+    }
+}

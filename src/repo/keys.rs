@@ -1,0 +1,225 @@
+//! The repository's key files: who can open it, and as what. docs/FORMAT.md §4.
+//!
+//! `keys/<name>.age` seals the secrets to one person. Beside it `keys/<name>.json` says in plain,
+//! with a MAC, which role that is and to whom it is sealed, so that keys can be listed without
+//! opening them. The sealed file is put last and removed first: it alone is the key.
+
+use super::signed::{sign, verify};
+use super::{Error, Repository, Result};
+use crate::crypto;
+use crate::crypto::keyfile::{open_secrets, seal_secrets, wants_passphrase};
+use crate::crypto::people::{PersonIdentity, PersonRecipient};
+use crate::crypto::secrets::{Role, Secrets};
+use crate::id::to_hex;
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::store::{Key, Put, ReadStore, Store};
+use serde::{Deserialize, Serialize};
+
+const DOMAIN: &str = "key";
+
+/// What the file beside a key says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCard {
+    /// Its name.
+    pub name: String,
+    /// What it can do.
+    pub role: Role,
+    /// To whom it is sealed, for people.
+    pub recipients: Vec<String>,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// BLAKE3-256 of the sealed file, in hexadecimal.
+    pub sealed: String,
+}
+
+/// One key of a repository.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// Its name.
+    pub name: String,
+    /// Its sealed bytes.
+    pub sealed: Vec<u8>,
+    /// The card's bytes, if there is one.
+    pub card: Option<Vec<u8>>,
+}
+
+impl KeyFile {
+    /// What its card says; unproven as long as no secrets check it.
+    pub fn card(&self) -> Option<KeyCard> {
+        serde_json::from_slice(self.card.as_deref()?).ok()
+    }
+
+    /// True if the card was written with `secrets`.
+    pub fn card_is_genuine(&self, secrets: &Secrets) -> bool {
+        self.card.as_deref().is_some_and(|bytes| verify(bytes, &secrets.mac_key(), DOMAIN))
+    }
+
+    /// True if a passphrase opens it.
+    pub fn wants_passphrase(&self) -> bool {
+        wants_passphrase(&self.sealed)
+    }
+}
+
+fn sealed_key(name: &str) -> Key {
+    Key::KeyFile(format!("{name}.age"))
+}
+
+fn card_key(name: &str) -> Key {
+    Key::KeyFile(format!("{name}.json"))
+}
+
+/// A name that a key may have: 1–64 letters, digits, `.`, `-`, `_`, `@`, not starting with a dot.
+///
+/// # Errors
+/// It is another.
+pub fn check_name(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fine) {
+        let problem = "is not a name: use up to 64 letters, digits and . - _ @".to_owned();
+        return Err(Error::Key { name: name.escape_default().to_string(), problem });
+    }
+    Ok(())
+}
+
+/// All keys, by name.
+///
+/// # Errors
+/// The store does not answer.
+pub fn read_keys(store: &dyn ReadStore) -> Result<Vec<KeyFile>> {
+    let files = store.list_keys()?;
+    let mut out = Vec::new();
+    for file in &files {
+        let Some(name) = file.strip_suffix(".age") else { continue };
+        if store.size(&sealed_key(name))?.is_none_or(|bytes| bytes > SMALL_OBJECT_BYTES_MAX as u64) {
+            continue;
+        }
+        let sealed = store.get(&sealed_key(name))?;
+        let card_file = format!("{name}.json");
+        let card = if files.contains(&card_file) { Some(store.get(&card_key(name))?) } else { None };
+        out.push(KeyFile { name: name.to_owned(), sealed, card });
+    }
+    Ok(out)
+}
+
+/// The secrets that one of `identities` gets out of one of `keys`, and that key's name. The key
+/// with the most rights wins.
+///
+/// # Errors
+/// None fits (`WrongKey`), or the one that fits is damaged.
+pub fn unlock(
+    address: &str,
+    keys: &[KeyFile],
+    identities: &[PersonIdentity],
+    tried: &str,
+) -> Result<(Secrets, String)> {
+    let mut writer = None;
+    let mut failure = None;
+    for key in keys {
+        match open_secrets(&key.sealed, identities) {
+            Ok(secrets) if secrets.role() == Role::Owner => return Ok((secrets, key.name.clone())),
+            Ok(secrets) => writer = Some((secrets, key.name.clone())),
+            Err(crypto::Error::WrongKey { .. }) => {}
+            Err(source) => {
+                let object = format!("cannot open the key “{}”", key.name);
+                failure = Some(Error::Crypto { object, source });
+            }
+        }
+    }
+    match (writer, failure) {
+        (Some(found), _) => Ok(found),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::WrongKey {
+            address: address.to_owned(),
+            tried: tried.to_owned(),
+            keys: keys.iter().map(|key| format!("“{}”", key.name)).collect(),
+        }),
+    }
+}
+
+/// Seals `secrets` to `recipients` as the key `name`, with a card under the MAC key of `signer`.
+///
+/// # Errors
+/// The name is taken or no name; the store refuses.
+pub fn put_key(
+    store: &dyn Store,
+    signer: &Secrets,
+    secrets: &Secrets,
+    name: &str,
+    recipients: &[PersonRecipient],
+    log_n: u8,
+    created: &str,
+) -> Result<()> {
+    check_name(name)?;
+    let taken = || Error::Key { name: name.to_owned(), problem: "exists already".to_owned() };
+    if store.size(&sealed_key(name))?.is_some() {
+        return Err(taken());
+    }
+    let sealed = seal_secrets(secrets, recipients, log_n)
+        .map_err(|source| Error::Crypto { object: format!("cannot seal the key “{name}”"), source })?;
+    let card = KeyCard {
+        name: name.to_owned(),
+        role: secrets.role(),
+        recipients: recipients.iter().map(PersonRecipient::describe).collect(),
+        created: created.to_owned(),
+        sealed: to_hex(blake3::hash(&sealed).as_bytes()),
+    };
+    let card = sign(&card, &signer.mac_key(), DOMAIN)
+        .map_err(|source| Error::Json { object: format!("the card of key “{name}”"), source })?;
+    // A card without its key is what an interrupted run left; it says nothing of ours.
+    store.remove(&card_key(name))?;
+    store.put(&card_key(name), &card)?;
+    match store.put(&sealed_key(name), &sealed)? {
+        Put::Created => Ok(()),
+        Put::Existed => Err(taken()),
+    }
+}
+
+impl Repository {
+    /// Adds a person.
+    ///
+    /// # Errors
+    /// The key at hand is a writer's; the name is taken; the store refuses.
+    pub fn add_key(
+        &self,
+        name: &str,
+        role: Role,
+        recipients: &[PersonRecipient],
+        log_n: u8,
+        created: &str,
+    ) -> Result<()> {
+        self.require_owner("add keys")?;
+        let writer;
+        let secrets = match role {
+            Role::Owner => &self.secrets,
+            Role::Writer => {
+                writer = self.secrets.writer();
+                &writer
+            }
+        };
+        put_key(&*self.store, &self.secrets, secrets, name, recipients, log_n, created)
+    }
+
+    /// Removes a person's key. Who has used it may have kept the secrets: that takes a new epoch.
+    ///
+    /// # Errors
+    /// There is none of that name, or no owner's key would be left.
+    pub fn remove_key(&self, name: &str) -> Result<()> {
+        self.require_owner("remove keys")?;
+        let keys = read_keys(&*self.store)?;
+        let fault = |problem: &str| Error::Key { name: name.to_owned(), problem: problem.to_owned() };
+        if !keys.iter().any(|key| key.name == name) {
+            return Err(fault("does not exist"));
+        }
+        let another_owner = keys.iter().any(|key| {
+            key.name != name
+                && key.card_is_genuine(&self.secrets)
+                && key.card().is_some_and(|card| card.role == Role::Owner)
+        });
+        if !another_owner {
+            return Err(fault("is the last owner's key: without it nothing could be restored"));
+        }
+        self.store.remove(&sealed_key(name))?;
+        self.store.remove(&card_key(name))?;
+        Ok(())
+    }
+}

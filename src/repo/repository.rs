@@ -1,0 +1,164 @@
+//! An open repository, and making a new one.
+
+use super::config::Config;
+use super::keys;
+use super::{Error, Result};
+use crate::catalog::Catalog;
+use crate::chunk::{Cutter, Namer};
+use crate::crypto::people::PersonRecipient;
+use crate::crypto::secrets::{Role, Secrets};
+use crate::id::RepositoryId;
+use crate::store::{Key, Put, Store};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A repository whose secrets are at hand.
+pub struct Repository {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) secrets: Secrets,
+    pub(super) config: Config,
+    pub(super) catalog: Catalog,
+    /// The name of the key that opened it.
+    pub(super) key_name: String,
+    pub(super) namer: Namer,
+    pub(super) cutter: Cutter,
+}
+
+impl Repository {
+    /// Opens the repository in `store` with `secrets`, which the key `key_name` gave. Its catalog
+    /// lies in a folder of its own below `cache`.
+    ///
+    /// # Errors
+    /// `config` is missing, of another kind, or not of these secrets; the catalog cannot be used.
+    pub fn open(store: Arc<dyn Store>, secrets: Secrets, key_name: &str, cache: &Path) -> Result<Self> {
+        let bytes = read_config_bytes(&*store)?;
+        let config = Config::decode(&store.address(), &bytes)?;
+        Config::authenticate(&bytes, &secrets)?;
+        if config.repository != secrets.repository() {
+            return Err(Error::Forged { object: "config".to_owned() });
+        }
+        let catalog = Catalog::open(&cache.join(config.repository.to_string()), config.repository)?;
+        let namer = Namer::new(secrets.chunk_id_key());
+        let cutter = Cutter::new(&secrets.gear_seed());
+        Ok(Self { store, secrets, config, catalog, key_name: key_name.to_owned(), namer, cutter })
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The local cache.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The repository's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// The secrets at hand.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The name of the key that opened it.
+    pub fn key_name(&self) -> &str {
+        &self.key_name
+    }
+
+    /// Cuts content.
+    pub fn cutter(&self) -> &Cutter {
+        &self.cutter
+    }
+
+    /// Fails unless the key at hand may open content.
+    ///
+    /// # Errors
+    /// It is a writer's; `operation` completes “but not …”.
+    pub fn require_owner(&self, operation: &'static str) -> Result<()> {
+        match self.secrets.role() {
+            Role::Owner => Ok(()),
+            Role::Writer => Err(Error::NotOwner { key: self.key_name.clone(), operation }),
+        }
+    }
+}
+
+/// The bytes of `config`.
+///
+/// # Errors
+/// There is no repository, or it cannot be read.
+pub fn read_config_bytes(store: &dyn Store) -> Result<Vec<u8>> {
+    match store.get(&Key::Config) {
+        Ok(bytes) => Ok(bytes),
+        Err(crate::store::Error::NotFound { .. }) => {
+            // A folder with something in it that is no repository deserves another word.
+            match store.list_keys() {
+                Ok(names) if !names.is_empty() => {
+                    Err(Error::Damaged { object: "config".to_owned(), what: "it is missing".to_owned() })
+                }
+                _ => Err(Error::NoRepository { address: store.address() }),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a repository in `store`, whose layout exists and is empty, and gives its owner's secrets,
+/// sealed to `recipients` as the key `name`.
+///
+/// The key comes first and `config` last: a repository that has `config` can be opened.
+///
+/// # Errors
+/// One is there already, or the store refuses.
+pub fn initialise(
+    store: &dyn Store,
+    name: &str,
+    recipients: &[PersonRecipient],
+    log_n: u8,
+    created: &str,
+) -> Result<Secrets> {
+    match store.size(&Key::Config)? {
+        None => {}
+        Some(_) => return Err(Error::Exists { address: store.address() }),
+    }
+    let mut id = [0; 32];
+    crate::fs::fill_random(&mut id).map_err(|source| Error::Local {
+        operation: "read random bytes from",
+        path: "/dev/urandom".into(),
+        source,
+    })?;
+    let secrets = Secrets::generate(RepositoryId(id))
+        .map_err(|source| Error::Crypto { object: "cannot make the repository's secrets".to_owned(), source })?;
+    remove_unfinished(store)?;
+    keys::put_key(store, &secrets, &secrets, name, recipients, log_n, created)?;
+    let config = Config::new(&secrets, created.to_owned()).encode(&secrets)?;
+    match store.put(&Key::Config, &config)? {
+        Put::Created => Ok(secrets),
+        Put::Existed => Err(Error::Exists { address: store.address() }),
+    }
+}
+
+/// Key files without a `config` are what an interrupted `init` left: nothing was ever sealed to
+/// them.
+fn remove_unfinished(store: &dyn Store) -> Result<()> {
+    let empty = crate::store::Kind::ALL
+        .iter()
+        .try_fold(true, |empty, kind| store.list(*kind).map(|listing| empty && listing.objects.is_empty()))?;
+    if !empty {
+        return Err(Error::Damaged {
+            object: "config".to_owned(),
+            what: "it is missing although there are packs or snapshots".to_owned(),
+        });
+    }
+    for file in store.list_keys()? {
+        store.remove(&Key::KeyFile(file))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Bringing the catalog up to what the repository holds now.
+
+use super::manifest::Manifest;
+use super::{Error, Repository, Result};
+use crate::catalog::SnapshotRow;
+use crate::crypto;
+use crate::id::{IndexId, PackId, SnapshotId, object_name};
+use crate::limits::{INDEX_BYTES_MAX, MANIFEST_BYTES_MAX};
+use crate::monitor::{Monitor, Warning};
+use crate::pack::{IndexedPack, decode_index};
+use crate::store::{Key, Kind};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// One snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// What it says.
+    pub manifest: Manifest,
+}
+
+/// What is known of the repository's snapshots.
+#[derive(Debug, Default)]
+pub struct SnapshotSet {
+    /// Those that can be read, oldest first as far as their chain tells.
+    pub snapshots: Vec<Snapshot>,
+    /// Objects under `snapshots/` that cannot, and why.
+    pub unreadable: Vec<(SnapshotId, String)>,
+    /// Snapshots that this machine has seen before and that are gone.
+    pub vanished: Vec<Snapshot>,
+}
+
+impl SnapshotSet {
+    /// The snapshots of a lineage that no other of them follows.
+    pub fn heads(&self, host: &str, stack: &str) -> Vec<&Snapshot> {
+        let of_lineage = || self.snapshots.iter().filter(|s| s.manifest.lineage() == (host, stack));
+        let followed: HashSet<SnapshotId> =
+            of_lineage().flat_map(|s| s.manifest.predecessors.iter().copied()).collect();
+        of_lineage().filter(|s| !followed.contains(&s.id)).collect()
+    }
+
+    /// The newest snapshot of a lineage: a head, the latest by its own clock where there are two.
+    pub fn newest(&self, host: &str, stack: &str) -> Option<&Snapshot> {
+        self.heads(host, stack).into_iter().max_by(|a, b| a.manifest.time.cmp(&b.manifest.time))
+    }
+}
+
+impl Repository {
+    /// Reads an object that is named by its content and sealed to the index recipient.
+    pub(super) fn open_sealed(&self, key: &Key, name: &[u8; 32], limit: usize) -> Result<Vec<u8>> {
+        let object = key.path();
+        let sealed = self.store.get(key)?;
+        if object_name(&sealed) != *name {
+            return Err(Error::Damaged { object, what: "its bytes do not fit its name".to_owned() });
+        }
+        crypto::open::open(std::slice::from_ref(self.secrets.index_identity()), &sealed, limit)
+            .map_err(|source| Error::Crypto { object: format!("cannot open {object}"), source })
+    }
+
+    /// The packs that an index object lists.
+    pub(super) fn read_index(&self, id: IndexId) -> Result<Vec<IndexedPack>> {
+        let key = Key::from(id);
+        let plain = self.open_sealed(&key, &id.0, INDEX_BYTES_MAX)?;
+        Ok(decode_index(&key.path(), &plain)?)
+    }
+
+    /// Learns new index objects and forgets those that are gone. An unreadable one is told to the
+    /// monitor: what only it lists is not found, and `create` stores it again.
+    ///
+    /// # Errors
+    /// The listing fails, or the catalog does.
+    pub fn sync_indexes(&self, monitor: &dyn Monitor) -> Result<()> {
+        self.sync_indexes_without(&HashSet::new(), monitor)
+    }
+
+    fn sync_indexes_without(&self, skip: &HashSet<PackId>, monitor: &dyn Monitor) -> Result<()> {
+        let listed: Vec<IndexId> = self
+            .store
+            .list(Kind::Index)?
+            .objects
+            .iter()
+            .filter_map(|object| match object.key {
+                Key::Object(Kind::Index, name) => Some(IndexId(name)),
+                _ => None,
+            })
+            .collect();
+        let mut known = self.catalog.indexes()?;
+        let present: HashSet<IndexId> = listed.iter().copied().collect();
+        if known.iter().any(|id| !present.contains(id)) {
+            // Somebody has deleted packs: nothing that was known of any may be relied on.
+            self.catalog.forget_packs()?;
+            known.clear();
+        }
+        for id in listed.into_iter().filter(|id| !known.contains(id)) {
+            match self.read_index(id) {
+                Ok(packs) => self.catalog.add_index(id, &packs, skip)?,
+                Err(error) => {
+                    let message = format!("{}; what only it lists is not known here", Chain(&error));
+                    monitor.warn(&Warning::note(Key::from(id).path(), message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::sync_indexes`], and drops from the catalog what lies in packs that the
+    /// repository does not have (any more) at their full size: it will be stored again.
+    ///
+    /// # Errors
+    /// A listing fails, or the catalog does.
+    pub fn sync_for_writing(&self, monitor: &dyn Monitor) -> Result<()> {
+        self.sync_indexes(monitor)?;
+        let sizes: HashMap<PackId, u64> = self.pack_sizes()?;
+        let lost: HashSet<PackId> = self
+            .catalog
+            .packs()?
+            .into_iter()
+            .filter(|pack| sizes.get(&pack.id) != Some(&pack.sealed_bytes))
+            .map(|pack| pack.id)
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for pack in &lost {
+            let message = "it is missing or cut short; what it held is stored again if it is still there".to_owned();
+            monitor.warn(&Warning::note(Key::from(*pack).path(), message));
+        }
+        self.catalog.forget_packs()?;
+        self.sync_indexes_without(&lost, monitor)
+    }
+
+    /// All packs in the store and their sizes in bytes.
+    pub(super) fn pack_sizes(&self) -> Result<HashMap<PackId, u64>> {
+        let listing = self.store.list(Kind::Pack)?;
+        let sizes = listing.objects.into_iter().filter_map(|object| match object.key {
+            Key::Object(Kind::Pack, name) => Some((PackId(name), object.bytes)),
+            _ => None,
+        });
+        Ok(sizes.collect())
+    }
+
+    /// Reads and authenticates a manifest, whatever the catalog knows of it.
+    pub(super) fn verify_manifest(&self, id: SnapshotId) -> Result<()> {
+        self.read_manifest(id).map(drop)
+    }
+
+    fn read_manifest(&self, id: SnapshotId) -> Result<Vec<u8>> {
+        let key = Key::from(id);
+        let plain = self.open_sealed(&key, &id.0, MANIFEST_BYTES_MAX)?;
+        let document = Manifest::document(&key.path(), &plain)?;
+        // Decoded once here, so that what the catalog keeps is known to be genuine.
+        Manifest::decode(&key.path(), &document, &self.secrets.mac_key(), self.id())?;
+        Ok(document)
+    }
+
+    /// All snapshots.
+    ///
+    /// # Errors
+    /// The listing fails, or the catalog does. A snapshot that cannot be read is in the result.
+    pub fn snapshots(&self) -> Result<SnapshotSet> {
+        let listed: Vec<SnapshotId> = self
+            .store
+            .list(Kind::Snapshot)?
+            .objects
+            .iter()
+            .filter_map(|object| match object.key {
+                Key::Object(Kind::Snapshot, name) => Some(SnapshotId(name)),
+                _ => None,
+            })
+            .collect();
+        let mut known: BTreeMap<SnapshotId, SnapshotRow> =
+            self.catalog.snapshots()?.into_iter().map(|row| (row.id, row)).collect();
+        let mut set = SnapshotSet::default();
+        let mut changed = Vec::new();
+        for id in listed {
+            let row = match known.remove(&id) {
+                Some(row) if row.seen => row,
+                Some(row) => {
+                    changed.push(SnapshotRow { seen: true, ..row.clone() });
+                    row
+                }
+                None => match self.read_manifest(id) {
+                    Ok(manifest) => {
+                        let row = SnapshotRow { id, manifest, seen: true };
+                        changed.push(row.clone());
+                        row
+                    }
+                    Err(error) => {
+                        set.unreadable.push((id, Chain(&error).to_string()));
+                        continue;
+                    }
+                },
+            };
+            set.snapshots.push(self.parse(&row)?);
+        }
+        for row in known.into_values() {
+            set.vanished.push(self.parse(&row)?);
+            if row.seen {
+                changed.push(SnapshotRow { seen: false, ..row });
+            }
+        }
+        if !changed.is_empty() {
+            self.catalog.add_snapshots(&changed)?;
+        }
+        sort_by_chain(&mut set.snapshots);
+        Ok(set)
+    }
+
+    fn parse(&self, row: &SnapshotRow) -> Result<Snapshot> {
+        let damaged = |_| crate::catalog::Error::Damaged { path: self.catalog.folder().join("catalog.db") };
+        let manifest = serde_json::from_slice(&row.manifest).map_err(damaged)?;
+        Ok(Snapshot { id: row.id, manifest })
+    }
+}
+
+/// Oldest first: by the clock, except that a snapshot never stands before one it follows.
+fn sort_by_chain(snapshots: &mut Vec<Snapshot>) {
+    snapshots.sort_by(|a, b| (&a.manifest.time, a.id).cmp(&(&b.manifest.time, b.id)));
+    let position: HashMap<SnapshotId, usize> = snapshots.iter().enumerate().map(|(at, s)| (s.id, at)).collect();
+    let in_order = snapshots.iter().enumerate().all(|(at, snapshot)| {
+        snapshot.manifest.predecessors.iter().all(|id| position.get(id).is_none_or(|before| *before < at))
+    });
+    if in_order {
+        return;
+    }
+    // Kahn's algorithm over the few that a wrong clock has put out of order.
+    let mut rest: Vec<Option<Snapshot>> = std::mem::take(snapshots).into_iter().map(Some).collect();
+    let mut placed = HashSet::new();
+    while snapshots.len() < rest.len() {
+        let before = snapshots.len();
+        for slot in &mut rest {
+            let ready = slot.as_ref().is_some_and(|s| {
+                s.manifest.predecessors.iter().all(|id| placed.contains(id) || !position.contains_key(id))
+            });
+            if ready && let Some(snapshot) = slot.take() {
+                placed.insert(snapshot.id);
+                snapshots.push(snapshot);
+            }
+        }
+        if snapshots.len() == before {
+            // A circle cannot be made without breaking BLAKE3; still, nothing may get lost here.
+            snapshots.extend(rest.iter_mut().filter_map(Option::take));
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
