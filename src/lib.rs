@@ -6,7 +6,7 @@
 //!
 //! - `cli`: arguments, texts, progress, exit codes: the only place that prints.
 //! - `commands`: one file per verb, options in, report out.
-//! - `stack`: what is captured and how it is put back.
+//! - [`stack`]: what is captured and how it is put back.
 //! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
 //! - [`catalog`]: the local cache of what the repository holds.
 //! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
@@ -26,4 +26,5 @@ pub mod limits;
 pub mod monitor;
 pub mod pack;
 pub mod repo;
+pub mod stack;
 pub mod store;

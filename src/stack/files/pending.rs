@@ -1,0 +1,147 @@
+//! A file that is being placed: it has a hidden name until it is whole, then its own at once.
+//!
+//! Whoever looks at the target sees the old file, or none, or the new one with all its content
+//! and attributes, never a part. A pending file that is dropped is removed.
+
+use super::beneath::{Beneath, Spot};
+use super::place::PlaceOptions;
+use super::place_meta::{Difference, Placed, apply};
+use super::remove::remove_tree;
+use super::{Error, Result};
+use crate::repo::entry::Meta;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, Result as SysResult};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A name in a folder that goes away unless it is given its final one.
+pub(super) struct Hidden {
+    pub(super) dir: Arc<OwnedFd>,
+    pub(super) name: CString,
+    armed: bool,
+}
+
+impl Hidden {
+    pub(super) fn new(dir: Arc<OwnedFd>, name: CString) -> Self {
+        Self { dir, name, armed: true }
+    }
+
+    /// Renames the thing to `name`. With `in_place` it replaces whatever has that name, else
+    /// nothing may have it.
+    pub(super) fn publish(mut self, name: &CStr, in_place: bool) -> SysResult<()> {
+        let renamed = if in_place {
+            match rustix::fs::renameat(&self.dir, &self.name, &self.dir, name) {
+                // A folder is in the way.
+                Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                    remove_tree(&self.dir, name)?;
+                    rustix::fs::renameat(&self.dir, &self.name, &self.dir, name)
+                }
+                other => other,
+            }
+        } else {
+            rename_new(&self.dir, &self.name, name)
+        };
+        self.armed = renamed.is_err();
+        renamed
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if self.armed {
+            // Nothing can be done about a failure here, and the name says what the thing is.
+            let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+fn rename_new(dir: &OwnedFd, from: &CStr, to: &CStr) -> SysResult<()> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // A file system without that flag. The target is new, so nobody else makes names in it.
+        Err(Errno::INVAL | Errno::NOSYS) => match super::handle::stat_at(dir, to) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => rustix::fs::renameat(dir, from, dir, to),
+            Err(error) => Err(error),
+        },
+        other => other,
+    }
+}
+
+/// A regular file that is being written. It may be written from several threads.
+pub struct PendingFile {
+    file: File,
+    hidden: Hidden,
+    name: CString,
+    path: Vec<u8>,
+    size: u64,
+    /// Behind the last byte written.
+    written: AtomicU64,
+    options: PlaceOptions,
+    beneath: Arc<Beneath>,
+}
+
+impl PendingFile {
+    /// Makes the hidden file `hidden` beside the spot.
+    pub(super) fn new(
+        spot: Spot,
+        hidden: CString,
+        path: &[u8],
+        size: u64,
+        options: PlaceOptions,
+        beneath: Arc<Beneath>,
+    ) -> SysResult<Self> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&spot.dir, &hidden, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Self {
+            file: File::from(fd),
+            hidden: Hidden::new(spot.dir, hidden),
+            name: spot.name,
+            path: path.to_vec(),
+            size,
+            written: AtomicU64::new(0),
+            options,
+            beneath,
+        })
+    }
+
+    /// Path relative to the target.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Writes `bytes` at `offset`. What is never written stays a hole.
+    ///
+    /// # Errors
+    /// The bytes do not fit into the announced size, or cannot be written.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
+        let Some(end) = end else {
+            return Err(Error::unfit(&self.path, "has content beyond its size"));
+        };
+        self.file.write_all_at(bytes, offset).map_err(|error| Error::io("write", &self.path, error))?;
+        self.written.fetch_max(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the file its size, attributes and name. Durable only after [`Placer::sync`](super::Placer::sync).
+    ///
+    /// # Errors
+    /// It cannot get its size or name; it is then gone. Attributes that cannot be set are no
+    /// errors but returned.
+    pub fn finish(self, meta: &Meta) -> Result<Vec<Difference>> {
+        let Self { file, hidden, name, path, size, written, options, beneath } = self;
+        if written.into_inner() < size {
+            file.set_len(size).map_err(|error| Error::io("set the size of", &path, error))?;
+        }
+        let differences = apply(&Placed::Open(file.as_fd()), meta, options.privileged, &path);
+        hidden.publish(&name, options.in_place).map_err(|error| Error::io("name", &path, error))?;
+        if options.in_place {
+            beneath.forget(&path);
+        }
+        Ok(differences)
+    }
+}

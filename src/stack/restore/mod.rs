@@ -1,0 +1,244 @@
+//! Putting a folder back from a snapshot.
+//!
+//! Entries come in canonical order. Folders are made as they come, with access for their owner
+//! alone; files are gathered into windows, and a window's chunks are fetched in the packs' order,
+//! each segment decoded once. A file gets its name when its last chunk has been hashed and written.
+//! Hard links follow when all files are there, folders get their attributes last, deepest first, so
+//! that nothing changes their times again; then everything is synced.
+
+mod window;
+
+use super::files::{self, Difference, PlaceOptions, Placer, WalkOptions};
+use crate::monitor::{Monitor, Unit};
+use crate::repo::entry::{Entry, Meta, Node, shown};
+use crate::repo::manifest::SourceEntry;
+use crate::repo::reader::Reader;
+use crate::repo::walk::TreeWalker;
+use crate::repo::{self, sync::Chain};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+use window::Window;
+
+/// What went wrong with a restore.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The target.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] repo::Error),
+}
+
+/// A restore's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// How a folder is put back.
+#[derive(Debug, Clone, Default)]
+pub struct FolderRestore {
+    /// Into a folder with content: what is right already is left alone.
+    pub in_place: bool,
+    /// In place: what the snapshot does not have is removed.
+    pub exact: bool,
+    /// Set-id bits, capabilities, `trusted.*` attributes and devices are made.
+    pub privileged: bool,
+    /// Only these paths and what is below them; all if empty.
+    pub only: Vec<Vec<u8>>,
+    /// Threads that read and write.
+    pub workers: usize,
+}
+
+/// Something that could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Lost {
+    /// Its path, for people.
+    pub path: String,
+    /// Why.
+    pub message: String,
+    /// True if the repository is damaged; false if the target refused.
+    pub damage: bool,
+}
+
+/// What a restore did.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Regular files that are now as in the snapshot.
+    pub files: u64,
+    /// Of them, those that were right already.
+    pub unchanged: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Things removed because the snapshot does not have them.
+    pub removed: u64,
+    /// What this host did not allow.
+    pub differences: Vec<Difference>,
+    /// What is not there.
+    pub lost: Vec<Lost>,
+}
+
+impl Restored {
+    fn lose(&mut self, path: &[u8], message: String, damage: bool) {
+        self.lost.push(Lost { path: shown(path), message, damage });
+    }
+}
+
+struct Restore<'a, 'r> {
+    reader: &'a mut Reader<'r>,
+    placer: &'a Placer,
+    options: &'a FolderRestore,
+    monitor: &'a dyn Monitor,
+    folders: Vec<(Vec<u8>, Meta)>,
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+    done: Restored,
+}
+
+/// Restores the tree of `source` into the folder `target`, which exists.
+///
+/// # Errors
+/// The target cannot be opened or synced, or the person stops the work. What cannot be restored is
+/// in the result; everything else is restored all the same.
+pub fn restore_folder(
+    reader: &mut Reader<'_>,
+    source: &SourceEntry,
+    target: &Path,
+    options: &FolderRestore,
+    monitor: &dyn Monitor,
+) -> Result<Restored> {
+    let place = PlaceOptions { in_place: options.in_place, privileged: options.privileged };
+    let placer = Placer::open(target, place)?;
+    monitor.phase("restoring", Unit::Bytes, Some(source.bytes));
+    let mut window = Window::default();
+    let mut kept: HashSet<Vec<u8>> = HashSet::new();
+    let mut parts: Vec<Entry> = Vec::new();
+    let mut restore = Restore {
+        reader,
+        placer: &placer,
+        options,
+        monitor,
+        folders: Vec::new(),
+        links: Vec::new(),
+        done: Restored::default(),
+    };
+    let mut walker = TreeWalker::new(&source.tree);
+    loop {
+        let more = walker.next(restore.reader, &mut parts, window::WINDOW_FILES)?;
+        for part in walker.lost() {
+            restore.done.lose(b"", part, true);
+        }
+        for entry in parts.drain(..) {
+            if !is_wanted(options, &entry.path) {
+                continue;
+            }
+            if options.exact {
+                kept.insert(entry.path.clone());
+            }
+            if window.is_full() {
+                restore.run(&mut window)?;
+            }
+            restore.entry(entry, &mut window);
+        }
+        restore.run(&mut window)?;
+        if !more {
+            break;
+        }
+    }
+    if options.exact && restore.done.lost.is_empty() {
+        restore.remove_others(target, &kept)?;
+    }
+    restore.finish()
+}
+
+fn is_wanted(options: &FolderRestore, path: &[u8]) -> bool {
+    let below = |folder: &[u8], path: &[u8]| {
+        folder.is_empty() || path == folder || (path.starts_with(folder) && path.get(folder.len()) == Some(&b'/'))
+    };
+    // The folders on the way to a wanted path are wanted too.
+    options.only.is_empty() || options.only.iter().any(|only| below(only, path) || below(path, only))
+}
+
+impl Restore<'_, '_> {
+    fn entry(&mut self, entry: Entry, window: &mut Window) {
+        let Entry { path, node, meta } = entry;
+        let placed = match node {
+            Node::File(extents) => {
+                window.add(path, extents, meta);
+                return;
+            }
+            Node::Dir => {
+                let made = self.placer.make_dir(&path).map(|()| Vec::new());
+                if made.is_ok() {
+                    self.folders.push((path, meta));
+                    return;
+                }
+                made
+            }
+            Node::Hardlink(first) => {
+                self.links.push((path, first));
+                return;
+            }
+            Node::Symlink(target) => self.placer.symlink(&path, &target, &meta),
+            Node::Fifo => self.placer.fifo(&path, &meta),
+            Node::CharDevice { .. } | Node::BlockDevice { .. } => self.placer.device(&path, &node, &meta),
+        };
+        self.note(&path, placed);
+    }
+
+    fn note(&mut self, path: &[u8], placed: files::Result<Vec<Difference>>) {
+        match placed {
+            Ok(differences) => self.done.differences.extend(differences),
+            Err(error) => self.done.lose(path, Chain(&error).to_string(), false),
+        }
+    }
+
+    fn run(&mut self, window: &mut Window) -> Result<()> {
+        let gathered = std::mem::take(window);
+        let outcome = gathered.run(self.reader, self.placer, self.options, self.monitor)?;
+        self.done.files += outcome.files;
+        self.done.unchanged += outcome.unchanged;
+        self.done.bytes += outcome.bytes;
+        self.done.differences.extend(outcome.differences);
+        self.done.lost.extend(outcome.lost);
+        if self.monitor.cancelled() { Err(repo::Error::Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// Removes what the snapshot does not have. A folder goes whole, so what is in it is not asked.
+    fn remove_others(&mut self, target: &Path, kept: &HashSet<Vec<u8>>) -> Result<()> {
+        let mut others: Vec<Vec<u8>> = Vec::new();
+        let mut add = |path: Vec<u8>| {
+            let inside =
+                others.last().is_some_and(|last| path.starts_with(last) && path.get(last.len()) == Some(&b'/'));
+            if !inside && !path.is_empty() && !kept.contains(&path) {
+                others.push(path);
+            }
+        };
+        files::walk(target, &WalkOptions::default(), &mut |event| {
+            match event {
+                files::Event::Found(found) => add(found.path),
+                files::Event::LeftOut { path, reason: files::Reason::Socket } => add(path),
+                files::Event::LeftOut { .. } | files::Event::BadPattern { .. } => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        for path in others {
+            let removed = self.placer.remove(&path);
+            self.done.removed += u64::from(removed.is_ok());
+            self.note(&path, removed.map(|()| Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Restored> {
+        for (path, first) in std::mem::take(&mut self.links) {
+            let linked = self.placer.hardlink(&path, &first).map(|()| Vec::new());
+            self.done.files += u64::from(linked.is_ok());
+            self.note(&path, linked);
+        }
+        for (path, meta) in std::mem::take(&mut self.folders).into_iter().rev() {
+            let finished = self.placer.finish_dir(&path, &meta);
+            self.note(&path, finished);
+        }
+        self.placer.sync()?;
+        Ok(self.done)
+    }
+}

@@ -1,0 +1,185 @@
+//! The files of one window: their chunks fetched in the packs' order, written side by side.
+
+use super::{FolderRestore, Lost, Result};
+use crate::monitor::{Monitor, lock};
+use crate::repo::entry::{Extent, Meta, shown};
+use crate::repo::reader::{Piece, Reader};
+use crate::repo::sync::Chain;
+use crate::stack::files::{Difference, PendingFile, Placer};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Files in one window: as many may be open at once in the worst case.
+pub(super) const WINDOW_FILES: usize = 16_384;
+/// Extents in one window, which bounds its memory.
+const WINDOW_EXTENTS: usize = 1 << 18;
+
+/// Files that are restored together.
+#[derive(Default)]
+pub(super) struct Window {
+    files: Vec<WindowFile>,
+    extents: usize,
+}
+
+struct WindowFile {
+    path: Vec<u8>,
+    meta: Meta,
+    extents: Vec<Extent>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    pending: Option<PendingFile>,
+    chunks_left: usize,
+    failed: bool,
+}
+
+/// What became of a window.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub files: u64,
+    pub unchanged: u64,
+    pub bytes: u64,
+    pub differences: Vec<Difference>,
+    pub lost: Vec<Lost>,
+}
+
+impl WindowFile {
+    fn size(&self) -> u64 {
+        self.extents.iter().map(Extent::len).sum()
+    }
+}
+
+struct Run<'a> {
+    files: &'a [WindowFile],
+    placer: &'a Placer,
+    monitor: &'a dyn Monitor,
+    bytes: AtomicU64,
+    outcome: Mutex<Outcome>,
+}
+
+impl Window {
+    pub(super) fn is_full(&self) -> bool {
+        self.files.len() >= WINDOW_FILES || self.extents >= WINDOW_EXTENTS
+    }
+
+    pub(super) fn add(&mut self, path: Vec<u8>, extents: Vec<Extent>, meta: Meta) {
+        self.extents += extents.len() + 1;
+        let chunks_left = extents.iter().filter(|e| matches!(e, Extent::Chunk { .. })).count();
+        let progress = Mutex::new(Progress { chunks_left, ..Progress::default() });
+        self.files.push(WindowFile { path, meta, extents, progress });
+    }
+
+    /// Restores the files.
+    pub(super) fn run(
+        mut self,
+        reader: &Reader<'_>,
+        placer: &Placer,
+        options: &FolderRestore,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        if options.in_place {
+            self.leave_out_what_is_right(reader, placer, &mut outcome);
+        }
+        let mut pieces = Vec::with_capacity(self.extents);
+        for (file, target) in self.files.iter().zip(0u32..) {
+            let mut offset = 0;
+            for extent in &file.extents {
+                if let Extent::Chunk { id, len } = extent {
+                    pieces.push(Piece { id: *id, len: *len, target, offset });
+                }
+                offset += extent.len();
+            }
+        }
+        let run = Run { files: &self.files, placer, monitor, bytes: AtomicU64::new(0), outcome: Mutex::new(outcome) };
+        for file in self.files.iter().filter(|file| lock(&file.progress).chunks_left == 0) {
+            run.without_chunks(file);
+        }
+        reader.pieces(&pieces, options.workers, &|piece, bytes| run.deliver(piece, bytes))?;
+        let mut outcome = run.outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        outcome.bytes = run.bytes.into_inner();
+        Ok(outcome)
+    }
+
+    /// In place: a file whose content is that of the snapshot only gets its attributes.
+    fn leave_out_what_is_right(&mut self, reader: &Reader<'_>, placer: &Placer, outcome: &mut Outcome) {
+        self.files.retain(|file| {
+            let same = placer.has_content(&file.path, &file.extents, &|bytes| reader.name(bytes));
+            if !same {
+                return true;
+            }
+            match placer.adopt(&file.path, &file.meta) {
+                Ok(differences) => {
+                    outcome.differences.extend(differences);
+                    outcome.files += 1;
+                    outcome.unchanged += 1;
+                    false
+                }
+                Err(_) => true,
+            }
+        });
+    }
+}
+
+impl Run<'_> {
+    fn without_chunks(&self, file: &WindowFile) {
+        match self.placer.begin_file(&file.path, file.size()).and_then(|pending| pending.finish(&file.meta)) {
+            Ok(differences) => self.kept(differences),
+            Err(error) => self.lost(file, Chain(&error).to_string(), false),
+        }
+    }
+
+    fn kept(&self, differences: Vec<Difference>) {
+        let mut outcome = lock(&self.outcome);
+        outcome.files += 1;
+        outcome.differences.extend(differences);
+    }
+
+    fn lost(&self, file: &WindowFile, message: String, damage: bool) {
+        lock(&self.outcome).lost.push(Lost { path: shown(&file.path), message, damage });
+    }
+
+    fn deliver(&self, piece: &Piece, bytes: std::result::Result<&[u8], &str>) -> bool {
+        let Some(file) = self.files.get(piece.target as usize) else { return true };
+        let mut progress = lock(&file.progress);
+        if progress.failed {
+            return true;
+        }
+        let written = match bytes {
+            Ok(bytes) => self.write(file, &mut progress, piece.offset, bytes).map_err(|message| (message, false)),
+            Err(message) => Err((message.to_owned(), true)),
+        };
+        if let Err((message, damage)) = written {
+            // Dropping the pending file removes what was written of it.
+            *progress = Progress { failed: true, ..Progress::default() };
+            self.lost(file, message, damage);
+        }
+        self.monitor.advance(u64::from(piece.len));
+        !self.monitor.cancelled()
+    }
+
+    fn write(
+        &self,
+        file: &WindowFile,
+        progress: &mut Progress,
+        offset: u64,
+        bytes: &[u8],
+    ) -> std::result::Result<(), String> {
+        let said = |error: crate::stack::files::Error| Chain(&error).to_string();
+        let pending = match &mut progress.pending {
+            Some(pending) => pending,
+            none => none.insert(self.placer.begin_file(&file.path, file.size()).map_err(said)?),
+        };
+        pending.write_at(offset, bytes).map_err(said)?;
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        progress.chunks_left -= 1;
+        if progress.chunks_left == 0
+            && let Some(pending) = progress.pending.take()
+        {
+            self.kept(pending.finish(&file.meta).map_err(said)?);
+        }
+        Ok(())
+    }
+}
