@@ -4,8 +4,8 @@
 //! The folders are layers, and a module uses only what stands below it in this list
 //! (docs/ARCHITECTURE.md; a test holds the code to it):
 //!
-//! - `cli`: arguments, texts, progress, exit codes: the only place that prints.
-//! - `commands`: one file per verb, options in, report out.
+//! - [`cli`]: arguments, texts, progress, exit codes: the only place that prints.
+//! - [`commands`]: one file per verb, options in, report out.
 //! - [`stack`]: what is captured and how it is put back.
 //! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
 //! - [`catalog`]: the local cache of what the repository holds.
@@ -19,6 +19,8 @@
 
 pub mod catalog;
 pub mod chunk;
+pub mod cli;
+pub mod commands;
 pub mod crypto;
 pub mod fs;
 pub mod id;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `snap` program: see the library's [`snap::cli`].
+
+fn main() -> std::process::ExitCode {
+    snap::cli::run().into()
+}

@@ -1,0 +1,320 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed, nothing changed · 2 usage · 3 snapshot stored but incomplete · \
+4 damage found · 10 no repository · 11 wrong key · 130 interrupted";
+
+/// Snapshots of whole applications: deduplicated, compressed, encrypted, proven, restorable.
+///
+/// Before an upgrade: snap create. When it goes wrong: snap restore ID. Every night: snap check.
+#[derive(Debug, Parser)]
+#[command(name = "snap", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What is the same for every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The repository: a folder. Default: $SNAP_REPO, then snap.toml, then ~/.local/share/snap/repository
+    #[arg(long, global = true, env = "SNAP_REPO", value_name = "PATH", hide_env_values = true)]
+    pub repo: Option<String>,
+    /// A file with your identity (age, or an ssh key). Default: ~/.config/snap/identity.txt
+    #[arg(long, global = true, env = "SNAP_IDENTITY", value_name = "FILE", hide_env_values = true)]
+    pub identity: Vec<PathBuf>,
+    /// A file whose first line is the passphrase
+    #[arg(long, global = true, env = "SNAP_PASSPHRASE_FILE", value_name = "FILE", hide_env_values = true)]
+    pub passphrase_file: Option<PathBuf>,
+    /// Print one JSON document on standard output; progress and messages stay on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what went wrong
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Only snapshots of this stack
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// Only snapshots of this host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a repository
+    #[command(after_help = "Example: snap init --repo /mnt/backup/snap\n\
+        Without --passphrase or --recipient it makes an identity file for you and says where.\n\
+        Exit codes: 0 made · 1 there is one already, or it cannot be written · 2 the folder is not empty")]
+    Init(InitArgs),
+    /// Capture a folder as a snapshot
+    #[command(after_help = "Example: snap create /srv/clinic --tag pre-2.4\n\
+        The first create makes the default repository and an identity for it, if there is none.\n\
+        Exit codes: 0 complete · 3 stored but incomplete (what is missing is listed) · 1 nothing stored · \
+        10 no repository · 11 wrong key · 130 interrupted")]
+    Create(CreateArgs),
+    /// List snapshots
+    #[command(after_help = "Example: snap list --stack clinic --tag nightly\n\
+        Exit codes: 0 listed · 4 some cannot be read or are gone · 10 no repository · 11 wrong key")]
+    List(ListArgs),
+    /// Show a snapshot, its files, or the content of one file
+    #[command(
+        after_help = "Examples: snap show latest · snap show 7f3a9c21 --files · snap show 7f3a9c21:conf/app.ini\n\
+        Exit codes: 0 shown · 2 no such snapshot or file · 4 damaged · 11 the key cannot read content"
+    )]
+    Show(ShowArgs),
+    /// Compare two snapshots, or a snapshot and a folder
+    #[command(after_help = "Examples: snap diff 7f3a9c21 latest · snap diff latest /srv/clinic\n\
+        Exit codes: 0 compared, whether they differ or not · 2 no such snapshot · 4 damaged")]
+    Diff(DiffArgs),
+    /// Put the files of a snapshot back
+    #[command(
+        after_help = "Examples: snap restore latest --target /tmp/look · snap restore 7f3a9c21 --in-place --exact\n\
+        An ID is the beginning of an id, a tag, latest, latest:TAG, or @2026-11-20T03:00 (newest at or before).\n\
+        Exit codes: 0 everything is back · 1 some of it could not be written · 2 no such snapshot, or the target is \
+        not empty · 4 some of it is damaged; everything else is back · 11 the key cannot read content · 130 interrupted"
+    )]
+    Restore(RestoreArgs),
+    /// Prove that the repository is intact
+    #[command(
+        after_help = "Examples: snap check · snap check --read-data · snap check --read-data=10% · snap check --max-age 30d\n\
+        Exit codes: 0 sound · 4 damage found, all of it listed · 10 no repository · 11 wrong key · 130 interrupted"
+    )]
+    Check(CheckArgs),
+    /// Say how far back, how sound, and what to see to next
+    #[command(after_help = "Example: snap status\n\
+        Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]
+    Status,
+    /// Add, remove, list and export keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Write a snapshot's files as a tar
+    #[command(after_help = "Example: snap export latest /mnt/usb/clinic.tar\n\
+        Exit codes: 0 written · 1 the file exists or cannot be written · 2 no such snapshot · 4 damaged, nothing written")]
+    Export(ExportArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example: snap completions bash > /etc/bash_completion.d/snap\nExit codes: 0 printed · 2 no such shell"
+    )]
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder
+    #[command(after_help = "Example: snap man /usr/local/share/man/man1\nExit codes: 0 written · 1 cannot be written")]
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// See [`Command::Init`].
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Protect the repository with a passphrase, asked for twice
+    #[arg(long, conflicts_with = "recipient")]
+    pub passphrase: bool,
+    /// Whose key opens it: age1…, ssh-ed25519 …, ssh-rsa …; may be given several times
+    #[arg(long, value_name = "R")]
+    pub recipient: Vec<String>,
+    /// The key's name [default: user@host]
+    #[arg(long, value_name = "NAME")]
+    pub key_name: Option<String>,
+}
+
+/// See [`Command::Create`].
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The folder: a Compose project or any other
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Label the snapshot; may be given several times
+    #[arg(long, value_name = "T")]
+    pub tag: Vec<String>,
+    /// Add a remark
+    #[arg(long, value_name = "N", default_value = "")]
+    pub note: String,
+    /// Leave out what matches (gitignore syntax); may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out the content of folders that a CACHEDIR.TAG marks
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Do not read .snapignore files
+    #[arg(long)]
+    pub no_ignore: bool,
+    /// Enter folders on which other file systems are mounted
+    #[arg(long)]
+    pub cross_mounts: bool,
+    /// The stack's name [default: the Compose project's, or the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// zstd level: 1 is fast, 19 small
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub compression: i32,
+    /// Threads [default: one for each processor]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}
+
+/// See [`Command::List`].
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Only snapshots with this tag
+    #[arg(long, value_name = "T")]
+    pub tag: Option<String>,
+}
+
+/// See [`Command::Show`].
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A snapshot, or SNAPSHOT:PATH for the content of a file
+    #[arg(value_name = "ID[:PATH]")]
+    pub id: String,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// List every entry
+    #[arg(long)]
+    pub files: bool,
+}
+
+/// See [`Command::Diff`].
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A snapshot
+    pub before: String,
+    /// A snapshot or a folder
+    pub after: String,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+/// See [`Command::Restore`].
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Which snapshot
+    pub id: String,
+    /// Only these files and folders (relative to the captured folder)
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The folder to restore into: new or empty, unless --in-place
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+    /// Change only what differs, where the files were or in --target
+    #[arg(long)]
+    pub in_place: bool,
+    /// In place: remove what the snapshot does not have
+    #[arg(long)]
+    pub exact: bool,
+    /// As root: leave off set-id bits, capabilities, trusted attributes and devices
+    #[arg(long)]
+    pub unprivileged: bool,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Threads [default: one for each processor]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}
+
+/// See [`Command::Check`].
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Read packs whole: all, or a share (10%, 5GB), those first that were not read for longest
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
+    pub read_data: Option<String>,
+    /// Read whole the packs that were not read within this time (12h, 30d, 4w)
+    #[arg(long, value_name = "AGE")]
+    pub max_age: Option<String>,
+}
+
+/// See [`Command::Key`].
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List the keys that open the repository
+    #[command(after_help = "Example: snap key list\nExit codes: 0 listed · 10 no repository · 11 wrong key")]
+    List,
+    /// Let another person or host open the repository
+    #[command(after_help = "Example: snap key add web-1 --writer --recipient age1…\n\
+        Exit codes: 0 added · 2 the name is taken or a recipient is none · 11 only an owner can add keys")]
+    Add(KeyAddArgs),
+    /// Remove a key
+    #[command(after_help = "Example: snap key remove web-1\n\
+        Exit codes: 0 removed · 2 there is none, or it is the last owner's · 11 only an owner can remove keys")]
+    Remove {
+        /// The key's name
+        name: String,
+    },
+    /// Write the repository's own identities into a new file, to be kept elsewhere
+    #[command(after_help = "Example: snap key export /mnt/usb/clinic-identities.txt\n\
+        With that file, age and zstd alone open everything.\n\
+        Exit codes: 0 written · 1 the file exists or cannot be written · 11 only an owner can export")]
+    Export {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// See [`KeyCommand::Add`].
+#[derive(Debug, Args)]
+pub struct KeyAddArgs {
+    /// The key's name
+    pub name: String,
+    /// What it can do: everything, or create and list without reading history
+    #[arg(long, value_enum, default_value_t = RoleArg::Owner)]
+    pub role: RoleArg,
+    /// The same as --role writer
+    #[arg(long)]
+    pub writer: bool,
+    /// Whose key: age1…, ssh-ed25519 …, ssh-rsa …; may be given several times
+    #[arg(long, value_name = "R")]
+    pub recipient: Vec<String>,
+    /// A passphrase, asked for twice
+    #[arg(long)]
+    pub passphrase: bool,
+}
+
+/// The roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Everything.
+    Owner,
+    /// Create, list, check structure.
+    Writer,
+}
+
+/// See [`Command::Export`].
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Which snapshot
+    pub id: String,
+    /// The new file
+    pub file: PathBuf,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}

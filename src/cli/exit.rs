@@ -1,0 +1,115 @@
+//! Exit codes and hints, in one place.
+
+use crate::commands::Error;
+use crate::{crypto, repo, store};
+use std::process::ExitCode;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed, nothing changed.
+    Failed = 1,
+    /// The request was not understood or makes no sense.
+    Usage = 2,
+    /// A snapshot was stored, but it is incomplete.
+    Incomplete = 3,
+    /// Damage was found.
+    Damage = 4,
+    /// There is no repository.
+    NoRepository = 10,
+    /// Nothing at hand opens the repository.
+    WrongKey = 11,
+    /// The person stopped it.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The exit code that an error leads to.
+pub fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Usage { .. } | Error::Settings { .. } => Exit::Usage,
+        Error::Path { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
+        Error::Crypto(error) => exit_of_crypto(error),
+        Error::Repo(error) => exit_of_repo(error),
+    }
+}
+
+fn exit_of_crypto(error: &crypto::Error) -> Exit {
+    match error {
+        crypto::Error::WrongKey { .. } | crypto::Error::WideMode { .. } | crypto::Error::NeedsPassphrase { .. } => {
+            Exit::WrongKey
+        }
+        crypto::Error::Text { .. } | crypto::Error::Refused { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+fn exit_of_repo(error: &repo::Error) -> Exit {
+    match error {
+        repo::Error::NoRepository { .. } | repo::Error::NotARepository { .. } => Exit::NoRepository,
+        repo::Error::WrongKey { .. } | repo::Error::NotOwner { .. } => Exit::WrongKey,
+        repo::Error::NoSnapshot { .. } | repo::Error::Ambiguous { .. } | repo::Error::Key { .. } => Exit::Usage,
+        repo::Error::Interrupted => Exit::Interrupted,
+        repo::Error::Exists { .. } => Exit::Failed,
+        error if error.is_damage() => Exit::Damage,
+        _ => Exit::Failed,
+    }
+}
+
+/// A way out, where one is known.
+pub fn hint_of(error: &Error) -> Option<String> {
+    match error {
+        Error::Usage { hint, .. } => hint.clone(),
+        Error::Repo(repo::Error::NoRepository { .. }) => {
+            Some("make one with `snap init`, or name another with --repo or SNAP_REPO".to_owned())
+        }
+        Error::Repo(repo::Error::NotARepository { .. }) => Some("name another with --repo or SNAP_REPO".to_owned()),
+        Error::Repo(repo::Error::WrongKey { .. }) => {
+            Some("give the right one with --identity FILE or SNAP_IDENTITY".to_owned())
+        }
+        Error::Repo(repo::Error::NotOwner { .. }) => {
+            Some("give an owner's identity with --identity FILE or SNAP_IDENTITY".to_owned())
+        }
+        Error::Repo(repo::Error::Exists { .. }) => {
+            Some("use it as it is, or name another place with --repo".to_owned())
+        }
+        Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),
+        _ => io_kind(error).and_then(hint_of_io),
+    }
+}
+
+fn hint_of_io(kind: std::io::ErrorKind) -> Option<String> {
+    use std::io::ErrorKind;
+    let text = match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room there and run it again: nothing was published, and what is stored already is not stored twice"
+        }
+        ErrorKind::PermissionDenied => "run it as a user who may, or change the permissions",
+        ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// The kind of the system's error at the bottom, if that is what it comes down to.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    let mut at = Some(error);
+    while let Some(cause) = at {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return Some(io.kind());
+        }
+        // A transparent error hides the one inside from `source`.
+        if let Some(Error::Repo(repo::Error::Store(store::Error::Io { source, .. }))) = cause.downcast_ref::<Error>() {
+            return Some(source.kind());
+        }
+        at = cause.source();
+    }
+    None
+}

@@ -1,0 +1,14 @@
+//! The command line: the only place that knows arguments, prints, and decides exit codes.
+
+mod args;
+mod exit;
+mod manual;
+mod progress;
+mod prompt;
+mod render;
+mod run;
+mod screens;
+mod text;
+
+pub use exit::Exit;
+pub use run::run;

@@ -1,0 +1,155 @@
+//! Progress on the terminal, events on a pipe, and Ctrl-C.
+//!
+//! On a terminal one line for the running phase is redrawn; on a pipe there are no bars, and with
+//! `--json` each phase's progress is a line of JSON on standard error at most once a second.
+
+use super::text::{self, Style};
+use crate::monitor::{Monitor, Unit, Warning, lock};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Show {
+    /// A line that is redrawn.
+    pub bar: bool,
+    /// Lines of JSON.
+    pub events: bool,
+    /// Warnings as they come.
+    pub warnings: bool,
+}
+
+/// The terminal as a monitor.
+pub struct Progress {
+    show: Show,
+    bar: ProgressBar,
+    events: Mutex<Events>,
+    done: AtomicU64,
+    interrupted: Arc<AtomicBool>,
+}
+
+struct Events {
+    phase: String,
+    unit: Unit,
+    total: Option<u64>,
+    last: Instant,
+}
+
+impl Progress {
+    /// A monitor; `interrupted` is set by a signal.
+    pub fn new(show: Show, interrupted: Arc<AtomicBool>) -> Self {
+        let bar = ProgressBar::hidden();
+        if show.bar && std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+        let events = Events { phase: String::new(), unit: Unit::Items, total: None, last: Instant::now() };
+        Self { show, bar, events: Mutex::new(events), done: AtomicU64::new(0), interrupted }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn event(&self, done: bool) {
+        if !self.show.events {
+            return;
+        }
+        let mut events = lock(&self.events);
+        if events.phase.is_empty() || (!done && events.last.elapsed() < Duration::from_secs(1)) {
+            return;
+        }
+        events.last = Instant::now();
+        let unit = if events.unit == Unit::Bytes { "bytes" } else { "items" };
+        let line = serde_json::json!({
+            "event": "progress", "phase": events.phase, "unit": unit,
+            "done": self.done.load(Ordering::Relaxed), "total": events.total,
+        });
+        eprintln!("{line}");
+    }
+}
+
+fn style_of(unit: Unit, total: Option<u64>) -> ProgressStyle {
+    let template = match (unit, total) {
+        (Unit::Bytes, Some(_)) => {
+            "{msg:<14} {bar:30} {percent:>3} %  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
+        }
+        (Unit::Bytes, None) => "{msg:<14} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}",
+        (Unit::Items, Some(_)) => "{msg:<14} {bar:30} {percent:>3} %  {human_pos}/{human_len}",
+        (Unit::Items, None) => "{msg:<14} {spinner}",
+    };
+    // The templates are constants; a bad one would show as indicatif's default.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}
+
+impl Monitor for Progress {
+    fn phase(&self, name: &str, unit: Unit, total: Option<u64>) {
+        self.event(true);
+        self.done.store(0, Ordering::Relaxed);
+        {
+            let mut events = lock(&self.events);
+            events.phase = name.to_owned();
+            (events.unit, events.total) = (unit, total);
+        }
+        self.bar.set_style(style_of(unit, total));
+        self.bar.set_position(0);
+        self.bar.set_length(total.unwrap_or(0));
+        self.bar.reset();
+        self.bar.set_message(name.to_owned());
+    }
+
+    fn total(&self, total: u64) {
+        let was = {
+            let mut events = lock(&self.events);
+            events.total.replace(total)
+        };
+        if was.is_none() {
+            let unit = lock(&self.events).unit;
+            self.bar.set_style(style_of(unit, Some(total)));
+        }
+        self.bar.set_length(total);
+    }
+
+    fn advance(&self, amount: u64) {
+        self.done.fetch_add(amount, Ordering::Relaxed);
+        self.bar.inc(amount);
+        self.event(false);
+    }
+
+    fn warn(&self, warning: &Warning) {
+        if !self.show.warnings {
+            return;
+        }
+        let style = Style::for_stderr();
+        let mark = if warning.incomplete { style.bad("missing") } else { style.warn("note") };
+        self.bar.suspend(|| eprintln!("{mark}: {}: {}", warning.subject, warning.message));
+    }
+
+    fn cancelled(&self) -> bool {
+        static TOLD: OnceLock<()> = OnceLock::new();
+        let stop = self.interrupted.load(Ordering::Relaxed);
+        if stop && TOLD.set(()).is_ok() {
+            self.bar.suspend(|| eprintln!("stopping…"));
+        }
+        stop
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set; a second one ends the program at once.
+pub fn interruption() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+/// Bytes a second, as the last line of long work says it.
+pub fn rate(bytes: u64, seconds: f64) -> String {
+    if seconds < 0.001 { String::new() } else { format!("{}/s", text::bytes((bytes as f64 / seconds) as u64)) }
+}

@@ -1,0 +1,333 @@
+//! Reports as text for people or as one JSON document.
+
+use super::exit::Exit;
+use super::text::{self, Style};
+use crate::commands::create::CreateReport;
+use crate::commands::diff::{Change, DiffReport};
+use crate::commands::export::ExportReport;
+use crate::commands::init::InitReport;
+use crate::commands::key::{ExportedKey, KeyReport};
+use crate::commands::list::ListReport;
+use crate::commands::restore::RestoreReport;
+use crate::commands::show::{ListedEntry, ShowReport};
+use crate::commands::status::StatusReport;
+use crate::commands::{Error, Result};
+use crate::repo::check::{CheckReport, Severity};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+/// How answers are given.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// As JSON.
+    pub json: bool,
+    /// Only what went wrong.
+    pub quiet: bool,
+    /// More.
+    pub verbose: u8,
+}
+
+/// More lines of one kind than this are summed up, unless asked for.
+const LINES_MAX: usize = 20;
+
+impl Output {
+    fn give<T: Serialize>(self, report: &T, exit: Exit, text: impl FnOnce(&mut String, Style)) -> Exit {
+        let mut out = String::new();
+        if self.json {
+            match serde_json::to_string(report) {
+                Ok(document) => out = document + "\n",
+                Err(error) => {
+                    eprintln!("error: cannot write the answer as JSON: {error}");
+                    return Exit::Failed;
+                }
+            }
+        } else if !self.quiet || exit != Exit::Done {
+            text(&mut out, Style::for_stdout());
+        }
+        self.raw_with(out.as_bytes(), exit)
+    }
+
+    fn raw_with(self, bytes: &[u8], exit: Exit) -> Exit {
+        match std::io::stdout().lock().write_all(bytes) {
+            Ok(()) => exit,
+            // Whoever reads has read enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit,
+            Err(error) => {
+                eprintln!("error: cannot write to standard output: {error}");
+                Exit::Failed
+            }
+        }
+    }
+
+    /// Bytes as they are.
+    pub fn raw(self, bytes: &[u8]) -> Exit {
+        self.raw_with(bytes, Exit::Done)
+    }
+
+    fn limit(self) -> usize {
+        if self.verbose > 0 { usize::MAX } else { LINES_MAX }
+    }
+
+    /// What `init` made.
+    pub fn init(self, report: &InitReport) -> Exit {
+        self.give(report, Exit::Done, |out, style| init_text(out, style, report))
+    }
+
+    /// What the first `create` made on its way; never on standard output, which is for its answer.
+    pub fn first_init(self, report: &InitReport) {
+        if !self.quiet {
+            let mut out = String::new();
+            init_text(&mut out, Style::for_stderr(), report);
+            eprint!("{out}\n");
+        }
+    }
+
+    /// A snapshot.
+    pub fn create(self, report: &CreateReport) -> Exit {
+        let exit = if report.snapshot.complete { Exit::Done } else { Exit::Incomplete };
+        self.give(report, exit, |out, style| super::screens::create(out, style, report, self.limit()))
+    }
+
+    /// The snapshots.
+    pub fn list(self, report: &ListReport) -> Exit {
+        let exit = if report.unreadable.is_empty() && report.vanished.is_empty() { Exit::Done } else { Exit::Damage };
+        self.give(report, exit, |out, style| super::screens::list(out, style, report))
+    }
+
+    /// One snapshot.
+    pub fn show(self, report: &ShowReport) -> Exit {
+        self.give(report, Exit::Done, |out, style| super::screens::show(out, style, report))
+    }
+
+    /// Differences.
+    pub fn diff(self, report: &DiffReport) -> Exit {
+        let exit = if report.problems.is_empty() { Exit::Done } else { Exit::Failed };
+        self.give(report, exit, |out, style| diff_text(out, style, report))
+    }
+
+    /// A restore.
+    pub fn restore(self, report: &RestoreReport) -> Exit {
+        let exit = match report.lost.iter().map(|lost| lost.damage).max() {
+            Some(true) => Exit::Damage,
+            Some(false) => Exit::Failed,
+            None => Exit::Done,
+        };
+        self.give(report, exit, |out, style| super::screens::restore(out, style, report, self.limit()))
+    }
+
+    /// A check.
+    pub fn check(self, report: &CheckReport) -> Exit {
+        let exit = if report.is_damaged() { Exit::Damage } else { Exit::Done };
+        self.give(report, exit, |out, style| check_text(out, style, report))
+    }
+
+    /// The state of things.
+    pub fn status(self, report: &StatusReport) -> Exit {
+        let exit = if report.advice.iter().any(|advice| advice.urgent) { Exit::Damage } else { Exit::Done };
+        self.give(report, exit, |out, style| super::screens::status(out, style, report))
+    }
+
+    /// The keys.
+    pub fn keys(self, report: &KeyReport) -> Exit {
+        self.give(report, Exit::Done, |out, _| keys_text(out, report))
+    }
+
+    /// Exported identities.
+    pub fn key_export(self, report: &ExportedKey) -> Exit {
+        self.give(report, Exit::Done, |out, style| {
+            let file = report.file.display();
+            let _ = writeln!(out, "{} written: {file}", style.good("✓"));
+            let _ = writeln!(out, "  whoever has it can read every snapshot: keep it apart from the repository");
+        })
+    }
+
+    /// A tar.
+    pub fn export(self, report: &ExportReport) -> Exit {
+        self.give(report, Exit::Done, |out, style| {
+            let (entries, bytes) = (text::count(report.entries, "entry", "entries"), text::bytes(report.bytes));
+            let _ = writeln!(out, "{} written: {} · {entries} · {bytes}", style.good("✓"), report.file.display());
+            let _ = writeln!(out, "  it is not encrypted");
+        })
+    }
+
+    /// Manual pages.
+    pub fn man(self, pages: usize, dir: &Path) -> Exit {
+        let document = serde_json::json!({ "pages": pages, "dir": dir });
+        self.give(&document, Exit::Done, |out, _| {
+            let _ = writeln!(out, "{pages} manual pages are in {}", dir.display());
+        })
+    }
+
+    /// A listing of entries, written as they come.
+    pub fn listing(self) -> Listing {
+        Listing { output: self, entries: Vec::new() }
+    }
+}
+
+fn init_text(out: &mut String, style: Style, report: &InitReport) {
+    let _ = writeln!(out, "{} repository made at {}", style.good("✓"), report.repository);
+    let _ = writeln!(out, "  key “{}”, sealed to {}", report.key, report.recipients.join(", "));
+    match &report.identity {
+        Some(path) if report.identity_made => {
+            let _ = writeln!(out, "  your identity was made at {}", path.display());
+            let _ = writeln!(out, "  without it nothing can be restored. Keep a copy on another machine or on paper:");
+            let _ = writeln!(out, "    cp {} /somewhere/else/", path.display());
+        }
+        Some(path) => {
+            let _ = writeln!(out, "  opened by {}", path.display());
+        }
+        None => {}
+    }
+}
+
+fn diff_text(out: &mut String, style: Style, report: &DiffReport) {
+    for line in &report.differences {
+        let (mark, size) = match line.change {
+            Change::Added => (style.good("+"), text::bytes(line.bytes_after)),
+            Change::Removed => (style.bad("-"), text::bytes(line.bytes_before)),
+            Change::Changed if line.bytes_before == line.bytes_after => {
+                (style.warn("M"), text::bytes(line.bytes_after))
+            }
+            Change::Changed => {
+                let sizes = format!("{} → {}", text::bytes(line.bytes_before), text::bytes(line.bytes_after));
+                (style.warn("M"), sizes)
+            }
+        };
+        let what = if line.what.is_empty() { String::new() } else { format!("  {}", line.what.join(", ")) };
+        let _ = writeln!(out, "{mark} {}  {size}{what}", line.path);
+    }
+    for problem in &report.problems {
+        let _ = writeln!(out, "{}: {problem}", style.bad("not compared"));
+    }
+    let (added, removed, changed) =
+        (report.count(Change::Added), report.count(Change::Removed), report.count(Change::Changed));
+    let _ = writeln!(out, "{added} added, {removed} removed, {changed} changed");
+}
+
+fn check_text(out: &mut String, style: Style, report: &CheckReport) {
+    for problem in &report.problems {
+        let mark = match problem.severity {
+            Severity::Damage => style.bad("damage"),
+            Severity::Note => style.warn("note"),
+        };
+        let _ = writeln!(out, "{mark}: {}: {}", problem.object, problem.message);
+    }
+    let read = match (report.packs_read, report.opened) {
+        (0, _) => "no pack was read whole".to_owned(),
+        (n, true) => format!("{n} packs read whole, every chunk hashed ({})", text::bytes(report.bytes_read)),
+        (n, false) => format!("{n} packs hashed as they lie ({})", text::bytes(report.bytes_read)),
+    };
+    let found = format!(
+        "{}, {}; {read}",
+        text::count(report.snapshots, "snapshot", "snapshots"),
+        text::count(report.packs, "pack", "packs")
+    );
+    if report.is_damaged() {
+        let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
+        let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
+    } else {
+        let _ = writeln!(out, "{} no damage found · {found}", style.good("✓"));
+    }
+    if !report.trees_walked {
+        let _ = writeln!(out, "  this key cannot open content: trees were not walked");
+    }
+    match (report.packs_never_read, report.oldest_unread_seconds) {
+        (0, Some(age)) if report.packs > 0 => {
+            let age = text::age(i64::try_from(age).unwrap_or(i64::MAX));
+            let _ = writeln!(out, "  every pack was read whole from here; the oldest reading: {age}");
+        }
+        (0, _) => {}
+        (never, _) => {
+            let packs = text::count(never, "pack", "packs");
+            let _ = writeln!(out, "  never read whole from here: {packs}   ← snap check --read-data");
+        }
+    }
+}
+
+fn keys_text(out: &mut String, report: &KeyReport) {
+    for key in &report.keys {
+        let role = key.role.map_or_else(|| "unknown role".to_owned(), |role| role.to_string());
+        let created = key.created.as_deref().map(text::local_time).unwrap_or_default();
+        let current = if key.current { "  (in use)" } else { "" };
+        let _ = writeln!(out, "{:<24} {role:<8} {}  {created}{current}", key.name, key.recipients.join(", "));
+    }
+}
+
+/// Entries that are printed as they come.
+pub struct Listing {
+    output: Output,
+    entries: Vec<ListedEntry>,
+}
+
+impl Listing {
+    /// One more.
+    ///
+    /// # Errors
+    /// Standard output refuses.
+    pub fn entry(&mut self, entry: &ListedEntry) -> Result<()> {
+        if self.output.json {
+            self.entries.push(entry.clone());
+            return Ok(());
+        }
+        let target = entry.target.as_ref().map(|to| format!(" → {to}")).unwrap_or_default();
+        let line = format!(
+            "{}{} {:>6} {:>6} {:>10}  {}{target}\n",
+            entry.kind,
+            mode_text(entry.mode),
+            entry.uid,
+            entry.gid,
+            entry.size,
+            entry.path
+        );
+        std::io::stdout().lock().write_all(line.as_bytes()).map_err(|source| Error::Path {
+            operation: "write to",
+            path: "standard output".into(),
+            source,
+        })
+    }
+
+    /// Ends the listing.
+    pub fn finish(self, lost: &[String]) -> Exit {
+        for what in lost {
+            eprintln!("damage: {what}");
+        }
+        let exit = if lost.is_empty() { Exit::Done } else { Exit::Damage };
+        if !self.output.json {
+            return exit;
+        }
+        let document = serde_json::json!({ "entries": self.entries, "lost": lost });
+        self.output.give(&document, exit, |_, _| {})
+    }
+}
+
+/// Permission bits as `ls` shows them.
+fn mode_text(mode: u32) -> String {
+    let mut out = String::with_capacity(9);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        out.push(if bits & 4 != 0 { 'r' } else { '-' });
+        out.push(if bits & 2 != 0 { 'w' } else { '-' });
+        out.push(match (mode & special != 0, bits & 1 != 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mode_text;
+
+    #[test]
+    fn modes_look_as_ls_shows_them() {
+        assert_eq!(mode_text(0o755), "rwxr-xr-x");
+        assert_eq!(mode_text(0o4750), "rwsr-x---");
+        assert_eq!(mode_text(0o1777), "rwxrwxrwt");
+        assert_eq!(mode_text(0o2644), "rw-r-Sr--");
+    }
+}

@@ -1,0 +1,293 @@
+//! From arguments to an exit code: the table of contents of the program.
+
+use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RestoreArgs, RoleArg, ScopeArgs, ShowArgs};
+use super::exit::{Exit, exit_of, hint_of};
+use super::progress::{Progress, Show, interruption};
+use super::prompt::Terminal;
+use super::render::Output;
+use super::{manual, text::Style};
+use crate::commands::{self, Env, Error, Result, env::Folders};
+use crate::repo::Repository;
+use crate::repo::check::{Reading, Share};
+use crate::repo::select::Scope;
+use crate::repo::sync::Chain;
+use crate::stack::files::raise_open_file_limit;
+use clap::Parser;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Runs the program on the process's arguments.
+pub fn run() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, everything else is a mistake; clap knows where each goes.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    raise_open_file_limit();
+    let common = &cli.common;
+    let interrupted = match interruption() {
+        Ok(flag) => flag,
+        Err(error) => {
+            return fail(
+                common.json,
+                &Error::Path { operation: "watch signals in", path: "this process".into(), source: error },
+            );
+        }
+    };
+    let show = Show {
+        bar: !common.no_progress && !common.quiet && !common.json,
+        events: common.json && !common.no_progress && !common.quiet,
+        warnings: !common.json,
+    };
+    let progress = Arc::new(Progress::new(show, interrupted));
+    let output = Output { json: common.json, quiet: common.quiet, verbose: common.verbose };
+    let result = environment(common, &cli.command, &progress).and_then(|env| dispatch(&env, &cli.command, output));
+    progress.clear();
+    match result {
+        Ok(exit) => exit,
+        Err(error) => fail(common.json, &error),
+    }
+}
+
+fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> Result<Env> {
+    let folders = Folders::from_environment()?;
+    let dir = match command {
+        Command::Create(args) => args.dir.clone(),
+        _ => ".".into(),
+    };
+    let repository = match common.repo.clone().filter(|text| !text.is_empty()) {
+        Some(text) => Some(text),
+        None => commands::project::repository_setting(&dir)?,
+    };
+    Ok(Env {
+        repository,
+        identities: common.identity.clone(),
+        passphrase_file: common.passphrase_file.clone(),
+        folders,
+        prompt: Box::new(Terminal),
+        monitor: Arc::clone(progress) as Arc<dyn crate::monitor::Monitor>,
+    })
+}
+
+fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
+    match command {
+        Command::Init(args) => {
+            let options = commands::init::InitOptions {
+                passphrase: args.passphrase,
+                recipients: args.recipient.clone(),
+                key_name: args.key_name.clone(),
+            };
+            Ok(output.init(&commands::init::init(env, &options)?))
+        }
+        Command::Create(args) => create(env, args, output),
+        Command::List(args) => {
+            let options = commands::list::ListOptions { scope: scope(&args.scope), tag: args.tag.clone() };
+            with_repository(env, |repository| Ok(output.list(&commands::list::list(env, repository, &options)?)))
+        }
+        Command::Show(args) => show(env, args, output),
+        Command::Diff(args) => with_repository(env, |repository| {
+            let report = commands::diff::diff(env, repository, &scope(&args.scope), &args.before, &args.after)?;
+            Ok(output.diff(&report))
+        }),
+        Command::Restore(args) => with_repository(env, |repository| {
+            Ok(output.restore(&commands::restore::restore(env, repository, &restore_options(args))?))
+        }),
+        Command::Check(args) => {
+            let reading = reading(args.read_data.as_deref(), args.max_age.as_deref())?;
+            with_repository(env, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
+        }
+        Command::Status => {
+            with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
+        }
+        Command::Key(command) => key(env, command, output),
+        Command::Export(args) => with_repository(env, |repository| {
+            let report = commands::export::export(env, repository, &scope(&args.scope), &args.id, &args.file)?;
+            Ok(output.export(&report))
+        }),
+        Command::Completions { shell } => Ok(output.raw(&manual::completions(*shell))),
+        Command::Man { dir } => Ok(output.man(manual::manual_pages(dir)?, dir)),
+    }
+}
+
+/// Opens the repository and works on it; if the local catalog turns out to be damaged, it is thrown
+/// away and the work is done once more.
+fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
+    let repository = env.open()?;
+    match work(&repository) {
+        Err(error) if error.is_catalog_damage() => {
+            repository.catalog().discard()?;
+            work(&repository)
+        }
+        other => other,
+    }
+}
+
+fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
+    // Before a repository is made: is there anything to capture?
+    commands::project::Project::look(&args.dir)?;
+    if env.repository.is_none() && !env.address()?.join("config").exists() {
+        let made = commands::init::init(env, &commands::init::InitOptions::default())?;
+        output.first_init(&made);
+    }
+    let options = commands::create::CreateOptions {
+        dir: args.dir.clone(),
+        tags: args.tag.clone(),
+        note: args.note.clone(),
+        exclude: args.exclude.clone(),
+        skip_caches: args.exclude_caches,
+        no_ignore_files: args.no_ignore,
+        cross_mounts: args.cross_mounts,
+        stack: args.stack.clone(),
+        level: args.compression,
+        workers: args.threads,
+    };
+    with_repository(env, |repository| Ok(output.create(&commands::create::create(env, repository, &options)?)))
+}
+
+fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
+    let scope = scope(&args.scope);
+    if let Some((id, path)) = args.id.split_once(':').filter(|(id, _)| *id != "latest" || !args.files) {
+        // `latest:TAG` names a snapshot; `latest:PATH` a file. A tag wins.
+        let is_tag = id == "latest";
+        return with_repository(env, |repository| {
+            if is_tag && commands::show::show(env, repository, &scope, &args.id).is_ok() {
+                return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
+            }
+            commands::show::cat(repository, &scope, id, path, &mut std::io::stdout().lock())?;
+            Ok(Exit::Done)
+        });
+    }
+    with_repository(env, |repository| {
+        if !args.files {
+            return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
+        }
+        let mut listing = output.listing();
+        let lost = commands::show::entries(repository, &scope, &args.id, &mut |_, entry| listing.entry(&entry.into()))?;
+        Ok(listing.finish(&lost))
+    })
+}
+
+fn restore_options(args: &RestoreArgs) -> commands::restore::RestoreOptions {
+    commands::restore::RestoreOptions {
+        id: args.id.clone(),
+        scope: scope(&args.scope),
+        target: args.target.clone(),
+        in_place: args.in_place,
+        exact: args.exact,
+        paths: args.paths.clone(),
+        unprivileged: args.unprivileged,
+        workers: args.threads,
+    }
+}
+
+fn key(env: &Env, command: &KeyCommand, output: Output) -> Result<Exit> {
+    with_repository(env, |repository| match command {
+        KeyCommand::List => Ok(output.keys(&commands::key::list(env, repository)?)),
+        KeyCommand::Add(args) => {
+            let options = commands::key::AddOptions {
+                name: args.name.clone(),
+                writer: args.writer || args.role == RoleArg::Writer,
+                recipients: args.recipient.clone(),
+                passphrase: args.passphrase,
+            };
+            Ok(output.keys(&commands::key::add(env, repository, &options)?))
+        }
+        KeyCommand::Remove { name } => Ok(output.keys(&commands::key::remove(env, repository, name)?)),
+        KeyCommand::Export { file } => Ok(output.key_export(&commands::key::export(env, repository, file)?)),
+    })
+}
+
+fn scope(args: &ScopeArgs) -> Scope {
+    Scope { host: args.host.clone(), stack: args.stack.clone() }
+}
+
+fn reading(share: Option<&str>, max_age: Option<&str>) -> Result<Option<Reading>> {
+    if share.is_none() && max_age.is_none() {
+        return Ok(None);
+    }
+    let share = share.map(parse_share).transpose()?.flatten();
+    let max_age = max_age.map(parse_age).transpose()?;
+    Ok(Some(Reading { share, max_age }))
+}
+
+fn parse_share(text: &str) -> Result<Option<Share>> {
+    let wrong = || Error::usage(format!("“{text}” is no share"), "give a part such as 10%, or an amount such as 5GB");
+    if let Some(number) = text.strip_suffix('%') {
+        let share: f64 = number.trim().parse().map_err(|_| wrong())?;
+        return match share {
+            s if s >= 100.0 => Ok(None),
+            s if s > 0.0 => Ok(Some(Share::Fraction(s / 100.0))),
+            _ => Err(wrong()),
+        };
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" | "k" => 1000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "tb" | "t" => 1_000_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
+    Ok(Some(Share::Bytes(number.saturating_mul(unit))))
+}
+
+/// Seconds in a text such as `30d`.
+fn parse_age(text: &str) -> Result<u64> {
+    let wrong = || Error::usage(format!("“{text}” is no age"), "give one such as 12h, 30d or 4w");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    Ok(number.saturating_mul(unit))
+}
+
+/// Tells a person, and a program that reads JSON, what went wrong.
+fn fail(json: bool, error: &Error) -> Exit {
+    let exit = exit_of(error);
+    let (message, hint) = (Chain(error).to_string(), hint_of(error));
+    if exit != Exit::Interrupted || json {
+        let style = Style::for_stderr();
+        eprintln!("{}: {message}", style.bad("error"));
+        if let Some(hint) = &hint {
+            eprintln!("  {hint}");
+        }
+    } else {
+        eprintln!("interrupted; what was stored so far is kept and will not be stored again");
+    }
+    if json {
+        let document = serde_json::json!({ "error": { "message": message, "hint": hint, "exit_code": exit as u8 } });
+        // A closed pipe changes nothing about the exit code.
+        let _ = writeln!(std::io::stdout().lock(), "{document}");
+    }
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_ages_are_read() {
+        assert_eq!(parse_share("10%").unwrap(), Some(Share::Fraction(0.1)));
+        assert_eq!(parse_share("100%").unwrap(), None);
+        assert_eq!(parse_share("5GB").unwrap(), Some(Share::Bytes(5_000_000_000)));
+        for wrong in ["", "0%", "-1%", "x", "5", "5XB", "%"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_age("30d").unwrap(), 2_592_000);
+        for wrong in ["", "d", "30", "30x", "-1d"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

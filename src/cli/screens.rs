@@ -1,0 +1,232 @@
+//! The larger answers: what a person sees after `create`, `list`, `show`, `restore` and `status`.
+
+use super::text::{self, Style};
+use crate::commands::create::CreateReport;
+use crate::commands::list::{ListReport, ListedSnapshot};
+use crate::commands::restore::RestoreReport;
+use crate::commands::show::ShowReport;
+use crate::commands::status::{StackStatus, StatusReport};
+use std::fmt::Write as _;
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limit: usize) {
+    let (snapshot, stats) = (&report.snapshot, &report.stats);
+    let last = report.previous.as_deref().map_or_else(
+        || "the first complete snapshot of it".to_owned(),
+        |time| format!("last complete snapshot {}", text::local_time(time)),
+    );
+    let _ = writeln!(out, "{} · {last}\n", snapshot.stack);
+    for source in &snapshot.sources {
+        let changed = match stats.files_changed {
+            0 => "unchanged".to_owned(),
+            n => format!("{} read", text::thousands(n)),
+        };
+        let files = text::count(source.files, "file", "files");
+        let (kind, bytes) = (source.kind.word(), text::bytes(source.bytes));
+        let _ = writeln!(out, "  {kind:<9} {:<24} {bytes:>9}  {files}, {changed}", source.name);
+    }
+    for line in report.coverage.iter().skip(1) {
+        let kind = if line.state == "captured" { "sqlite" } else { "not kept" };
+        let _ = writeln!(out, "  {kind:<9} {:<24} {}", line.what, line.reason);
+    }
+    let missing: Vec<_> = report.warnings.iter().filter(|warning| warning.incomplete).collect();
+    if !missing.is_empty() {
+        let _ = writeln!(out);
+        for warning in missing.iter().take(limit) {
+            let _ = writeln!(out, "  missing   {}: {}", warning.subject, warning.message);
+        }
+        if missing.len() > limit {
+            let _ = writeln!(out, "  … and {} more (-v shows them all)", missing.len() - limit);
+        }
+    }
+    let id = short(&snapshot.id);
+    let (seen, new) = (snapshot.sources.iter().map(|s| s.bytes).sum(), text::bytes(stats.bytes_new));
+    let cost = format!(
+        "{} seen, {new} new, {} stored · {}",
+        text::bytes(seen),
+        text::bytes(stats.bytes_stored),
+        text::seconds(stats.seconds)
+    );
+    let _ = writeln!(out);
+    if snapshot.complete {
+        let _ = writeln!(out, "{} {id}  complete · {cost}", style.good("✓"));
+    } else {
+        let what = format!("INCOMPLETE: {} missing", text::count(missing.len() as u64, "thing is", "things are"));
+        let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
+    }
+    let _ = writeln!(out, "  to go back:  snap restore {id} --in-place     to look:  snap restore {id} --target DIR");
+}
+
+pub(super) fn list(out: &mut String, style: Style, report: &ListReport) {
+    if report.snapshots.is_empty() && report.unreadable.is_empty() && report.vanished.is_empty() {
+        let _ = writeln!(out, "no snapshots in {}", report.repository);
+        return;
+    }
+    let width = report.snapshots.iter().map(|s| s.stack.chars().count()).max().unwrap_or(5).clamp(5, 24);
+    let _ = writeln!(
+        out,
+        "{:<8}  {:<16}  {:<width$}  {:>9} {:>9} {:>9}  tags",
+        "id", "time", "stack", "read", "new", "stored"
+    );
+    for snapshot in &report.snapshots {
+        let _ = writeln!(out, "{}", list_line(snapshot, style, width));
+    }
+    for gone in &report.vanished {
+        let line = format!(
+            "{}  {}  of {} was here before and is gone",
+            short(&gone.id),
+            text::local_time(&gone.time),
+            gone.stack
+        );
+        let _ = writeln!(out, "{}", style.bad(&line));
+    }
+    for unreadable in &report.unreadable {
+        let _ = writeln!(
+            out,
+            "{}",
+            style.bad(&format!("{}  cannot be read: {}", short(&unreadable.id), unreadable.message))
+        );
+    }
+}
+
+fn list_line(snapshot: &ListedSnapshot, style: Style, width: usize) -> String {
+    let stats = &snapshot.stats;
+    let mut tail = snapshot.tags.join(",");
+    if !snapshot.complete {
+        tail = format!("{} {tail}", style.warn("INCOMPLETE"));
+    }
+    if !snapshot.note.is_empty() {
+        tail = format!("{tail}  {}", snapshot.note);
+    }
+    let line = format!(
+        "{}  {:<16}  {:<width$}  {:>9} {:>9} {:>9}  {tail}",
+        short(&snapshot.id),
+        text::local_time(&snapshot.time),
+        snapshot.stack,
+        text::bytes(snapshot.bytes),
+        text::bytes(stats.bytes_new),
+        text::bytes(stats.bytes_stored),
+    );
+    line.trim_end().to_owned()
+}
+
+pub(super) fn show(out: &mut String, style: Style, report: &ShowReport) {
+    let m = &report.manifest;
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "{name:<12} {value}");
+        }
+    };
+    line("snapshot", &report.id);
+    line("stack", &format!("{} on {}", m.stack, m.host));
+    line("time", &format!("{} ({})", text::local_time(&m.time), m.time));
+    line("complete", &if m.complete { style.good("yes") } else { style.bad("no") });
+    line("tags", &m.tags.join(", "));
+    line("note", &m.note);
+    line("git commit", m.git.as_deref().unwrap_or_default());
+    line("made by", &m.tool);
+    let follows: Vec<String> = m.predecessors.iter().map(crate::id::SnapshotId::short).collect();
+    line("follows", &follows.join(", "));
+    let s = &m.stats;
+    let cost = format!(
+        "{} read, {} new, {} stored · {}",
+        text::bytes(s.bytes_read),
+        text::bytes(s.bytes_new),
+        text::bytes(s.bytes_stored),
+        text::seconds(s.seconds)
+    );
+    line("cost", &cost);
+    line("needs", &text::count(m.needs.len() as u64, "pack", "packs"));
+    for source in &m.sources {
+        let files = text::count(source.files, "file", "files");
+        line(
+            source.kind.word(),
+            &format!("{} · {} · {files} · {}", source.name, source.root, text::bytes(source.bytes)),
+        );
+    }
+    for coverage in &m.coverage {
+        line(&coverage.state, &format!("{}: {}", coverage.what, coverage.reason));
+    }
+    for warning in &m.warnings {
+        line(if warning.incomplete { "missing" } else { "note" }, &format!("{}: {}", warning.subject, warning.message));
+    }
+}
+
+pub(super) fn restore(out: &mut String, style: Style, report: &RestoreReport, limit: usize) {
+    for difference in report.differences.iter().take(limit) {
+        let path = crate::repo::entry::shown(&difference.path);
+        let _ = writeln!(out, "{}: {path}: {}: {}", style.warn("differs"), difference.attribute, difference.message);
+    }
+    if report.differences.len() > limit {
+        let _ = writeln!(out, "… and {} more (-v shows them all)", report.differences.len() - limit);
+    }
+    for lost in &report.lost {
+        let mark = if lost.damage { style.bad("damaged") } else { style.bad("failed") };
+        let _ = writeln!(out, "{mark}: {}: {}", lost.path, lost.message);
+    }
+    let mut what = format!("{} at {}", text::count(report.files, "file", "files"), report.target.display());
+    if report.unchanged > 0 {
+        let _ = write!(what, ", {} were right already", text::thousands(report.unchanged));
+    }
+    if report.removed > 0 {
+        let _ = write!(what, ", {} removed", text::thousands(report.removed));
+    }
+    let rate = super::progress::rate(report.bytes, report.seconds);
+    let cost = format!("{} written · {} · {rate}", text::bytes(report.bytes), text::seconds(report.seconds));
+    let id = short(&report.snapshot);
+    match (report.lost.is_empty(), report.differences.is_empty()) {
+        (true, true) => {
+            let _ = writeln!(out, "{} {id} restored: {what} · {cost}", style.good("✓"));
+        }
+        (true, false) => {
+            let count = text::count(report.differences.len() as u64, "attribute", "attributes");
+            let _ = writeln!(out, "{} {id} restored: {what} · {cost} · {count} not as captured", style.warn("!"));
+        }
+        (false, _) => {
+            let count = text::count(report.lost.len() as u64, "thing is", "things are");
+            let _ = writeln!(out, "{} {id} restored in part: {what} · {cost} · {count} not there", style.bad("✗"));
+        }
+    }
+    if !report.complete {
+        let _ = writeln!(out, "  the snapshot itself is incomplete: snap show {id} says what it lacks");
+    }
+}
+
+pub(super) fn status(out: &mut String, style: Style, report: &StatusReport) {
+    let width = report.stacks.iter().map(|s| s.stack.chars().count()).max().unwrap_or(10).clamp(10, 24);
+    for stack in &report.stacks {
+        let _ = writeln!(out, "{:<width$}  {}", stack.stack, stack_line(stack));
+    }
+    let check = match report.last_check {
+        None => "never checked from here".to_owned(),
+        Some(at) => {
+            let age = text::age(jiff::Timestamp::now().as_second() - at);
+            let found = if report.last_check_found_damage { style.bad("damage found") } else { "no damage".to_owned() };
+            let share = (report.share_read * 100.0).floor();
+            let oldest = report
+                .oldest_reading_seconds
+                .map_or_else(String::new, |s| format!(", oldest reading {}", text::age(s)));
+            format!("checked {age}, {found}, {share} % of the bytes read back{oldest}")
+        }
+    };
+    let _ = writeln!(out, "{:<width$}  {check}", "check");
+    let packs = text::count(report.packs, "pack", "packs");
+    let stored = text::bytes(report.stored_bytes);
+    let _ = writeln!(out, "{:<width$}  {} · {stored} in {packs}", "repository", report.repository);
+    let _ = writeln!(out, "{:<width$}  “{}”, {}", "key", report.key, report.role);
+    for advice in &report.advice {
+        let message = if advice.urgent { style.bad(&advice.message) } else { style.warn(&advice.message) };
+        let _ = writeln!(out, "  {message}   ← {}", advice.command);
+    }
+}
+
+fn stack_line(stack: &StackStatus) -> String {
+    let kept = format!("{} kept · {} in all", stack.snapshots, text::bytes(stack.bytes));
+    match (&stack.newest_complete_time, stack.newest_complete_age_seconds) {
+        (Some(time), Some(age)) => format!("newest complete {} ({}) · {kept}", text::local_time(time), text::age(age)),
+        _ => format!("no complete snapshot · {kept}"),
+    }
+}

@@ -1,0 +1,133 @@
+//! Numbers, times and colours as people read them.
+
+use std::io::IsTerminal;
+
+/// Bytes with a unit, three significant digits: decimal units, as disks are sold.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 99.95 {
+        format!("{value:.0} {}", units[unit])
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
+}
+
+/// A count with thousands apart, and its noun.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Seconds as people say them.
+pub fn seconds(value: f64) -> String {
+    match value {
+        v if v < 10.0 => format!("{v:.1} s"),
+        v if v < 120.0 => format!("{v:.0} s"),
+        v if v < 7200.0 => format!("{:.0} min", v / 60.0),
+        v => format!("{:.0} h", v / 3600.0),
+    }
+}
+
+/// An age in seconds, roughly.
+pub fn age(seconds: i64) -> String {
+    match seconds {
+        s if s < 60 => "just now".to_owned(),
+        s if s < 3600 => format!("{} min ago", s / 60),
+        s if s < 48 * 3600 => format!("{} h ago", s / 3600),
+        s => format!("{} days ago", s / 86_400),
+    }
+}
+
+/// An RFC 3339 time in the local zone, to the minute; today and yesterday by name.
+pub fn local_time(text: &str) -> String {
+    let Ok(time) = text.parse::<jiff::Timestamp>() else { return text.to_owned() };
+    let zone = jiff::tz::TimeZone::system();
+    let (then, now) = (time.to_zoned_datetime(zone.clone()), jiff::Timestamp::now().to_zoned_datetime(zone));
+    let clock = then.strftime("%H:%M");
+    if then.date() == now.date() {
+        format!("today {clock}")
+    } else if now.date().yesterday().is_ok_and(|day| day == then.date()) {
+        format!("yesterday {clock}")
+    } else {
+        then.strftime("%Y-%m-%d %H:%M").to_string()
+    }
+}
+
+/// Whether and how to colour.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// Coloured on a terminal, unless `NO_COLOR` is set.
+    pub fn for_stdout() -> Self {
+        Self { colour: allowed() && std::io::stdout().is_terminal() }
+    }
+
+    /// The same for standard error.
+    pub fn for_stderr() -> Self {
+        Self { colour: allowed() && std::io::stderr().is_terminal() }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// All is well.
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// Look here.
+    pub fn warn(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// Something is wrong.
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+}
+
+fn allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1000), "1.0 kB");
+        assert_eq!(bytes(82_400_000), "82.4 MB");
+        assert_eq!(bytes(999_600), "1.0 MB");
+        assert_eq!(bytes(412_000_000_000), "412 GB");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(count(1, "file", "files"), "1 file");
+        assert_eq!(seconds(1.84), "1.8 s");
+        assert_eq!(age(7200), "2 h ago");
+    }
+}

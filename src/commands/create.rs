@@ -1,0 +1,302 @@
+//! `snap create`: captures a folder as a snapshot.
+
+use super::env::{host_name, now_text};
+use super::project::Project;
+use super::{Env, Error, Result};
+use crate::monitor::{Monitor, Unit, Warning, lock};
+use crate::repo::manifest::{Coverage, Manifest, SourceEntry, Stats, VERSION};
+use crate::repo::needs::Needs;
+use crate::repo::writer::Session;
+use crate::repo::{self, Repository, SnapshotSet};
+use crate::stack::capture::{FolderOptions, capture_folder};
+use crate::stack::files::Excludes;
+use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// How a snapshot is made.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// A remark.
+    pub note: String,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Leave out what `CACHEDIR.TAG` marks.
+    pub skip_caches: bool,
+    /// Do not read `.snapignore` files.
+    pub no_ignore_files: bool,
+    /// Enter folders on which other file systems are mounted.
+    pub cross_mounts: bool,
+    /// The stack's name, if not the project's own.
+    pub stack: Option<String>,
+    /// zstd level.
+    pub level: i32,
+    /// Threads; 0 for one for each processor.
+    pub workers: usize,
+}
+
+/// The snapshot that was made.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreatedSnapshot {
+    /// Its id.
+    pub id: String,
+    /// When the capture began, RFC 3339.
+    pub time: String,
+    /// The host.
+    pub host: String,
+    /// The stack.
+    pub stack: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// True if everything selected is in it.
+    pub complete: bool,
+    /// The sources.
+    pub sources: Vec<CreatedSource>,
+}
+
+/// One source of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreatedSource {
+    /// Which kind.
+    pub kind: repo::manifest::SourceKind,
+    /// Its name.
+    pub name: String,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes that were new.
+    pub new_bytes: u64,
+    /// How consistent it is.
+    pub level: repo::manifest::Level,
+}
+
+/// What `create` says.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreateReport {
+    /// The snapshot.
+    pub snapshot: CreatedSnapshot,
+    /// What it cost.
+    pub stats: Stats,
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+    /// What was captured and what was not.
+    pub coverage: Vec<Coverage>,
+    /// When the newest complete snapshot of the stack before this one was made, RFC 3339.
+    pub previous: Option<String>,
+    /// Where the repository is.
+    pub repository: String,
+}
+
+/// A monitor that also keeps the warnings for the manifest.
+struct Recorder {
+    shown: Arc<dyn Monitor>,
+    warnings: Mutex<Vec<Warning>>,
+}
+
+impl Monitor for Recorder {
+    fn phase(&self, name: &str, unit: Unit, total: Option<u64>) {
+        self.shown.phase(name, unit, total);
+    }
+    fn total(&self, total: u64) {
+        self.shown.total(total);
+    }
+    fn advance(&self, amount: u64) {
+        self.shown.advance(amount);
+    }
+    fn item(&self, name: &str) {
+        self.shown.item(name);
+    }
+    fn warn(&self, warning: &Warning) {
+        lock(&self.warnings).push(warning.clone());
+        self.shown.warn(warning);
+    }
+    fn cancelled(&self) -> bool {
+        self.shown.cancelled()
+    }
+}
+
+/// Makes a snapshot of `options.dir`.
+///
+/// # Errors
+/// Nothing was published: the folder or the repository cannot be used, or the person stopped it.
+pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Result<CreateReport> {
+    let started = Instant::now();
+    let time = now_text();
+    let project = Project::look(&options.dir)?;
+    let stack = options.stack.clone().unwrap_or_else(|| project.name.clone());
+    let monitor = Recorder { shown: Arc::clone(&env.monitor), warnings: Mutex::new(Vec::new()) };
+    let before = repository.snapshots()?;
+    repository.sync_for_writing(&monitor)?;
+    let folder = folder_options(env, repository, options, &project, &stack)?;
+    let session = Session::begin(repository, options.level)?;
+    let mut needs = Needs::default();
+    let captured = capture_folder(repository, &session, &project.root, &folder, &mut needs, &monitor);
+    let captured = match captured {
+        Ok(captured) => captured,
+        Err(error) => {
+            // What is stored already need not be stored again by the next run. A failure here does
+            // not matter beside the first one.
+            let _ = session.checkpoint();
+            return Err(error.into());
+        }
+    };
+    monitor.phase("storing", Unit::Items, None);
+    session.checkpoint()?;
+    let names = session.pack_names()?;
+    let mut made = draft(repository, options, &project, stack, time, &before);
+    let warnings = lock(&monitor.warnings).clone();
+    made.complete = !warnings.iter().any(|warning| warning.incomplete);
+    made.coverage = coverage(&project, &captured.source);
+    made.warnings = warnings.iter().map(Into::into).collect();
+    made.stats = Stats {
+        files: captured.source.files,
+        files_changed: captured.files_changed,
+        bytes_read: captured.bytes_read,
+        bytes_new: captured.source.new_bytes,
+        bytes_stored: session.bytes().1,
+        seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+    };
+    made.sources = vec![captured.source];
+    let id = session.commit(&needs, &mut made)?;
+    finish_state(captured.state, &names, &folder.state, &*env.monitor);
+    Ok(CreateReport {
+        previous: previous(&before, &made.host, &made.stack),
+        snapshot: CreatedSnapshot {
+            id: id.to_string(),
+            time: made.time,
+            host: made.host,
+            stack: made.stack,
+            tags: made.tags,
+            complete: made.complete,
+            sources: made.sources.iter().map(created_source).collect(),
+        },
+        stats: made.stats,
+        warnings,
+        coverage: made.coverage,
+        repository: repository.store().address(),
+    })
+}
+
+/// The cache is worth less than the snapshot, which is safe by now.
+fn finish_state(
+    state: repo::state::StateWriter,
+    names: &std::collections::HashMap<repo::writer::PackRef, crate::id::PackId>,
+    path: &Path,
+    monitor: &dyn Monitor,
+) {
+    if let Err(error) = state.finish(names) {
+        let message = format!("the file-state cache was not written ({error}); the next run reads every file");
+        monitor.warn(&Warning::note(path.display().to_string(), message));
+    }
+}
+
+fn created_source(source: &SourceEntry) -> CreatedSource {
+    CreatedSource {
+        kind: source.kind,
+        name: source.name.clone(),
+        bytes: source.bytes,
+        files: source.files,
+        new_bytes: source.new_bytes,
+        level: source.level,
+    }
+}
+
+fn previous(before: &SnapshotSet, host: &str, stack: &str) -> Option<String> {
+    let complete = before.snapshots.iter().rev().find(|s| s.manifest.lineage() == (host, stack) && s.manifest.complete);
+    complete.map(|snapshot| snapshot.manifest.time.clone())
+}
+
+fn draft(
+    repository: &Repository,
+    options: &CreateOptions,
+    project: &Project,
+    stack: String,
+    time: String,
+    before: &SnapshotSet,
+) -> Manifest {
+    let host = host_name();
+    let mut tags = options.tags.clone();
+    tags.sort_unstable();
+    tags.dedup();
+    Manifest {
+        version: VERSION,
+        requires: Vec::new(),
+        repository: repository.id(),
+        predecessors: before.heads(&host, &stack).iter().map(|snapshot| snapshot.id).collect(),
+        time,
+        host,
+        stack,
+        tags,
+        note: options.note.clone(),
+        tool: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
+        git: project.git.clone(),
+        complete: false,
+        sources: Vec::new(),
+        coverage: Vec::new(),
+        warnings: Vec::new(),
+        stats: Stats::default(),
+        needs: Vec::new(),
+    }
+}
+
+fn coverage(project: &Project, source: &SourceEntry) -> Vec<Coverage> {
+    let line = |what: &str, state: &str, reason: &str| Coverage {
+        what: what.to_owned(),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut lines = vec![line(&project.root.display().to_string(), "captured", "all files that no rule leaves out")];
+    for database in &source.sqlite {
+        lines.push(line(database, "captured", "SQLite's online backup, one transaction"));
+    }
+    if project.compose.is_some() {
+        let reason = "only the project's folder is captured; volumes elsewhere, images and servers are not";
+        lines.push(line("images, named volumes and databases of the services", "not protected", reason));
+    }
+    lines
+}
+
+fn folder_options(
+    env: &Env,
+    repository: &Repository,
+    options: &CreateOptions,
+    project: &Project,
+    stack: &str,
+) -> Result<FolderOptions> {
+    let exclude =
+        Excludes::new(&options.exclude)?.ignore_files(!options.no_ignore_files).cache_tags(options.skip_caches);
+    let mut skip = Vec::new();
+    for folder in [env.address()?, repository.catalog().folder().to_path_buf()] {
+        if let Ok(stat) = std::fs::metadata(&folder) {
+            skip.push((stat.dev(), stat.ino()));
+        }
+    }
+    let root_stat = std::fs::metadata(&project.root).map_err(|source| Error::Path {
+        operation: "open the folder",
+        path: project.root.clone(),
+        source,
+    })?;
+    if skip.contains(&(root_stat.dev(), root_stat.ino())) {
+        let message = format!("{} is the repository itself", project.root.display());
+        return Err(Error::usage(message, "capture the folder that you want to keep"));
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if options.workers == 0 { processors } else { options.workers };
+    let lineage = [stack.as_bytes(), b"\0files\0", project.root.as_os_str().as_encoded_bytes()].concat();
+    let state = format!("files-{}", &blake3::hash(&lineage).to_hex().as_str()[..16]);
+    Ok(FolderOptions {
+        name: project.name.clone(),
+        exclude,
+        one_file_system: !options.cross_mounts,
+        skip,
+        state: repository.catalog().folder().join(state),
+        workers: workers.clamp(1, crate::limits::WORKERS_MAX),
+    })
+}

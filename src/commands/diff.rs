@@ -1,0 +1,248 @@
+//! `snap diff`: what differs between two snapshots, or between a snapshot and a folder.
+
+use super::show::{find, open_reader};
+use super::{Env, Result};
+use crate::chunk::Profile;
+use crate::repo::entry::{Entry, Extent, Meta, Node, compare_paths};
+use crate::repo::reader::Reader;
+use crate::repo::select::Scope;
+use crate::repo::walk::TreeWalker;
+use crate::repo::{Repository, Snapshot};
+use crate::stack::capture::read::{Block, BlockReader};
+use crate::stack::files::content::{data_extents, open_file};
+use crate::stack::files::{Event, Excludes, Found, FoundKind, WalkOptions, walk};
+use serde::Serialize;
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// How an entry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Both have it, and it differs.
+    Changed,
+}
+
+/// One difference.
+#[derive(Debug, Clone, Serialize)]
+pub struct DiffLine {
+    /// Its path, for people.
+    pub path: String,
+    /// How it differs.
+    pub change: Change,
+    /// What of it differs: content, type, target, mode, owner, mtime, xattrs.
+    pub what: Vec<&'static str>,
+    /// Bytes in the first.
+    pub bytes_before: u64,
+    /// Bytes in the second.
+    pub bytes_after: u64,
+}
+
+/// What `diff` says.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DiffReport {
+    /// The first, as it was found.
+    pub before: String,
+    /// The second.
+    pub after: String,
+    /// The differences, in the order of a walk.
+    pub differences: Vec<DiffLine>,
+    /// What could not be compared, and why.
+    pub problems: Vec<String>,
+}
+
+impl DiffReport {
+    /// How many differences there are of one kind.
+    pub fn count(&self, change: Change) -> usize {
+        self.differences.iter().filter(|line| line.change == change).count()
+    }
+}
+
+/// Compares the snapshot `before` with `after`, a snapshot or a folder.
+///
+/// # Errors
+/// One of them cannot be found or read.
+pub fn diff(_: &Env, repository: &Repository, scope: &Scope, before: &str, after: &str) -> Result<DiffReport> {
+    let set = repository.snapshots()?;
+    let first = find(&set, scope, before)?;
+    let mut report = DiffReport { before: first.id.to_string(), after: after.to_owned(), ..DiffReport::default() };
+    let old = entries_of(repository, first, &mut report)?;
+    let new = match find(&set, scope, after) {
+        Ok(second) => {
+            report.after = second.id.to_string();
+            entries_of(repository, second, &mut report)?
+        }
+        Err(_) if Path::new(after).is_dir() => entries_below(repository, Path::new(after), first, &mut report)?,
+        Err(error) => return Err(error),
+    };
+    report.differences = compare(&old, &new);
+    Ok(report)
+}
+
+fn entries_of(repository: &Repository, snapshot: &Snapshot, report: &mut DiffReport) -> Result<Vec<Entry>> {
+    let mut reader = open_reader(repository, snapshot)?;
+    let mut out = Vec::new();
+    for source in &snapshot.manifest.sources {
+        let mut walker = TreeWalker::new(&source.tree);
+        while walker.next(&mut reader, &mut out, 4096)? {}
+        report.problems.extend(walker.lost());
+    }
+    Ok(out)
+}
+
+/// The entries of a folder, its files cut and named as a capture would.
+fn entries_below(
+    repository: &Repository,
+    root: &Path,
+    against: &Snapshot,
+    report: &mut DiffReport,
+) -> Result<Vec<Entry>> {
+    let reader = open_reader(repository, against)?;
+    let mut links: std::collections::HashMap<(u64, u64), Vec<u8>> = std::collections::HashMap::new();
+    let databases: Vec<&String> = against.manifest.sources.iter().flat_map(|source| &source.sqlite).collect();
+    let mut out = Vec::new();
+    let options = WalkOptions { exclude: Excludes::new::<&str>(&[])?.ignore_files(true), ..WalkOptions::default() };
+    walk(root, &options, &mut |event| {
+        match event {
+            Event::Found(found) => {
+                let first = (found.kind == FoundKind::File && found.stat.nlink > 1).then(|| {
+                    links.entry((found.stat.dev, found.stat.ino)).or_insert_with(|| found.path.clone()).clone()
+                });
+                match entry_of(repository, &reader, &found, first, &databases) {
+                    Ok(entry) => out.extend(entry),
+                    Err(message) => report.problems.push(message),
+                }
+            }
+            Event::LeftOut { path, reason } if reason.is_loss() => {
+                report.problems.push(format!("{}: {reason}", crate::repo::entry::shown(&path)));
+            }
+            Event::LeftOut { .. } | Event::BadPattern { .. } => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(out)
+}
+
+fn entry_of(
+    repository: &Repository,
+    reader: &Reader<'_>,
+    found: &Found,
+    first: Option<Vec<u8>>,
+    databases: &[&String],
+) -> std::result::Result<Option<Entry>, String> {
+    let said = |error: &dyn std::error::Error| crate::repo::sync::Chain(error).to_string();
+    let shown = crate::repo::entry::shown(&found.path);
+    // What lies beside a database is inside its backup.
+    let beside = ["-wal", "-shm", "-journal"].iter().any(|suffix| {
+        shown.strip_suffix(suffix).is_some_and(|base| databases.iter().any(|database| *database == base))
+    });
+    if beside {
+        return Ok(None);
+    }
+    let node = match found.kind {
+        FoundKind::Dir => Node::Dir,
+        FoundKind::Symlink => Node::Symlink(found.read_link().map_err(|e| said(&e))?),
+        FoundKind::Fifo => Node::Fifo,
+        FoundKind::CharDevice { major, minor } => Node::CharDevice { major, minor },
+        FoundKind::BlockDevice { major, minor } => Node::BlockDevice { major, minor },
+        FoundKind::File => match first {
+            Some(first) if first != found.path => Node::Hardlink(first),
+            _ => {
+                let (file, stat) = open_file(found).map_err(|e| said(&e))?;
+                let profile = if databases.contains(&&shown) { Profile::PAGES } else { Profile::FILES };
+                let runs = data_extents(&file, stat.size, stat.blocks, &found.path).map_err(|e| said(&e))?;
+                let mut blocks = BlockReader::new(file, stat.size, runs, profile);
+                Node::File(cut(repository, reader, &mut blocks).map_err(|e| format!("{shown}: {e}"))?)
+            }
+        },
+    };
+    let xattrs = found.read_xattrs().map_err(|e| said(&e))?;
+    Ok(Some(Entry { path: found.path.clone(), node, meta: Meta { xattrs, ..found.meta.clone() } }))
+}
+
+fn cut(repository: &Repository, reader: &Reader<'_>, blocks: &mut BlockReader) -> std::io::Result<Vec<Extent>> {
+    let mut extents = Vec::new();
+    let mut block = Block::default();
+    while blocks.next(repository.cutter(), &mut block)? {
+        extents.extend((block.hole > 0).then_some(Extent::Hole { len: block.hole }));
+        let mut rest = block.data.as_slice();
+        for len in &block.cuts {
+            let (chunk, behind) = rest.split_at(*len);
+            rest = behind;
+            extents.push(Extent::Chunk { id: reader.name(chunk), len: u32::try_from(*len).unwrap_or(u32::MAX) });
+        }
+    }
+    Ok(extents)
+}
+
+fn compare(old: &[Entry], new: &[Entry]) -> Vec<DiffLine> {
+    let mut out = Vec::new();
+    let (mut a, mut b) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (a.peek(), b.peek()) {
+            (None, None) => return out,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => compare_paths(&x.path, &y.path),
+        };
+        match order {
+            Ordering::Less => out.extend(a.next().map(|entry| alone(entry, Change::Removed))),
+            Ordering::Greater => out.extend(b.next().map(|entry| alone(entry, Change::Added))),
+            Ordering::Equal => {
+                if let (Some(x), Some(y)) = (a.next(), b.next()) {
+                    let what = differences(x, y);
+                    if !what.is_empty() {
+                        let (bytes_before, bytes_after) = (x.size(), y.size());
+                        let path = x.shown_path();
+                        out.push(DiffLine { path, change: Change::Changed, what, bytes_before, bytes_after });
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn alone(entry: &Entry, change: Change) -> DiffLine {
+    let size = entry.size();
+    let (bytes_before, bytes_after) = if change == Change::Removed { (size, 0) } else { (0, size) };
+    DiffLine { path: entry.shown_path(), change, what: Vec::new(), bytes_before, bytes_after }
+}
+
+fn differences(a: &Entry, b: &Entry) -> Vec<&'static str> {
+    let mut what = Vec::new();
+    match (&a.node, &b.node) {
+        (Node::File(x), Node::File(y)) if x != y => what.push("content"),
+        (Node::Symlink(x) | Node::Hardlink(x), Node::Symlink(y) | Node::Hardlink(y))
+            if std::mem::discriminant(&a.node) == std::mem::discriminant(&b.node) =>
+        {
+            if x != y {
+                what.push("target");
+            }
+        }
+        (x, y) if std::mem::discriminant(x) != std::mem::discriminant(y) => what.push("type"),
+        (Node::CharDevice { .. } | Node::BlockDevice { .. }, _) if a.node != b.node => what.push("device"),
+        _ => {}
+    }
+    // Another name of a file has the attributes of the first.
+    if matches!(a.node, Node::Hardlink(_)) {
+        return what;
+    }
+    if a.meta.mode != b.meta.mode && !matches!(a.node, Node::Symlink(_)) {
+        what.push("mode");
+    }
+    if (a.meta.uid, a.meta.gid) != (b.meta.uid, b.meta.gid) {
+        what.push("owner");
+    }
+    if a.meta.mtime != b.meta.mtime {
+        what.push("mtime");
+    }
+    if a.meta.xattrs != b.meta.xattrs {
+        what.push("xattrs");
+    }
+    what
+}

@@ -1,0 +1,198 @@
+//! What every command needs: where the repository is, who the person is, where caches lie.
+
+use super::{Error, Result};
+use crate::crypto::people::{Passphrase, PersonIdentity, read_passphrase_file};
+use crate::monitor::Monitor;
+use crate::repo::keys::{read_keys, unlock};
+use crate::repo::{self, Repository};
+use crate::store::{LocalStore, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a person is asked for what must not stand on a command line.
+pub trait Prompt: Send + Sync {
+    /// A passphrase, asked for twice if it is a new one. `None` where nobody can be asked.
+    fn passphrase(&self, what: &str, twice: bool) -> Option<Result<Passphrase>>;
+}
+
+/// The folders of a person, by the XDG rules.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// For identities and settings.
+    pub config: PathBuf,
+    /// For the default repository.
+    pub data: PathBuf,
+    /// For catalogs.
+    pub cache: PathBuf,
+}
+
+impl Folders {
+    /// From the environment.
+    ///
+    /// # Errors
+    /// There is no home folder.
+    pub fn from_environment() -> Result<Self> {
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let folder = |variable: &str, below_home: &str| {
+            let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+            let base = set.or_else(|| Some(home.as_ref()?.join(below_home)));
+            base.map(|base| base.join("snap"))
+                .ok_or_else(|| Error::usage(format!("neither HOME nor {variable} is set"), "set HOME"))
+        };
+        Ok(Self {
+            config: folder("XDG_CONFIG_HOME", ".config")?,
+            data: folder("XDG_DATA_HOME", ".local/share")?,
+            cache: folder("XDG_CACHE_HOME", ".cache")?,
+        })
+    }
+
+    /// Where the identity lies that is made and used when none is named.
+    pub fn identity(&self) -> PathBuf {
+        self.config.join("identity.txt")
+    }
+
+    /// Where the repository lies when none is named.
+    pub fn repository(&self) -> PathBuf {
+        self.data.join("repository")
+    }
+}
+
+/// The surroundings of a command.
+pub struct Env {
+    /// The repository's address as it was given, if it was.
+    pub repository: Option<String>,
+    /// Identity files as they were given.
+    pub identities: Vec<PathBuf>,
+    /// A file whose first line is the passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// The person's folders.
+    pub folders: Folders,
+    /// Asks the person.
+    pub prompt: Box<dyn Prompt>,
+    /// Shows progress.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+impl Env {
+    /// The repository's folder: as given, or the default one.
+    ///
+    /// # Errors
+    /// The address is of a kind that this build does not know.
+    pub fn address(&self) -> Result<PathBuf> {
+        let Some(text) = &self.repository else { return Ok(self.folders.repository()) };
+        if let Some((scheme, _)) = text.split_once("://")
+            && scheme != "file"
+        {
+            let message = format!("a repository cannot be at {text}: this version knows only folders");
+            return Err(Error::usage(message, "give a path, such as /mnt/backup/snap"));
+        }
+        let path = PathBuf::from(text.strip_prefix("file://").unwrap_or(text));
+        if path.as_os_str().is_empty() {
+            return Err(Error::usage("the repository's address is empty", "give --repo PATH, or unset SNAP_REPO"));
+        }
+        std::path::absolute(&path).map_err(|source| Error::Path { operation: "use", path, source })
+    }
+
+    /// The store of the repository.
+    ///
+    /// # Errors
+    /// As [`Self::address`].
+    pub fn store(&self) -> Result<LocalStore> {
+        Ok(LocalStore::at(self.address()?))
+    }
+
+    /// Opens the repository.
+    ///
+    /// # Errors
+    /// There is none, or nothing at hand opens it.
+    pub fn open(&self) -> Result<Repository> {
+        let store: Arc<dyn Store> = Arc::new(self.store()?);
+        // Before anything is asked: is there a repository, and one that this version knows?
+        let config = repo::read_config_bytes(&*store)?;
+        repo::config::Config::decode(&store.address(), &config)?;
+        let keys = read_keys(&*store)?;
+        let (identities, tried) = self.identity_files(&keys)?;
+        let (secrets, name) = match unlock(&store.address(), &keys, &identities, &tried) {
+            Err(repo::Error::WrongKey { address, tried, keys: names }) => {
+                let by_passphrase: Vec<_> = keys.iter().filter(|key| key.wants_passphrase()).cloned().collect();
+                let asked = if by_passphrase.is_empty() { None } else { self.ask_passphrase(&address)? };
+                let Some(passphrase) = asked else {
+                    return Err(repo::Error::WrongKey { address, tried, keys: names }.into());
+                };
+                let identity = [PersonIdentity::from_passphrase(passphrase)];
+                unlock(&address, &by_passphrase, &identity, "the passphrase")?
+            }
+            other => other?,
+        };
+        Ok(Repository::open(store, secrets, &name, &self.folders.cache)?)
+    }
+
+    /// A passphrase that the repository may have; `None` where none can be had.
+    fn ask_passphrase(&self, address: &str) -> Result<Option<Passphrase>> {
+        if let Some(path) = &self.passphrase_file {
+            return Ok(Some(read_passphrase_file(path)?));
+        }
+        self.prompt.passphrase(&format!("passphrase of the repository at {address}"), false).transpose()
+    }
+
+    /// A new passphrase.
+    ///
+    /// # Errors
+    /// None can be had, or the two did not agree.
+    pub fn new_passphrase(&self, what: &str) -> Result<Passphrase> {
+        if let Some(path) = &self.passphrase_file {
+            return Ok(read_passphrase_file(path)?);
+        }
+        match self.prompt.passphrase(what, true) {
+            Some(answer) => answer,
+            None => Err(Error::usage(
+                "a passphrase is needed, and there is no terminal to ask on",
+                "put it into a file with mode 0600 and name that file in SNAP_PASSPHRASE_FILE",
+            )),
+        }
+    }
+
+    fn identity_files(&self, keys: &[repo::keys::KeyFile]) -> Result<(Vec<PersonIdentity>, String)> {
+        let default = self.folders.identity();
+        let files: Vec<PathBuf> = match (self.identities.is_empty(), default.exists()) {
+            (false, _) => self.identities.clone(),
+            (true, true) => vec![default],
+            (true, false) => Vec::new(),
+        };
+        let mut identities = Vec::new();
+        for file in &files {
+            identities.extend(self.load_identity(file)?);
+        }
+        let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let tried = match shown.is_empty() {
+            false => format!("{} was tried", shown.join(", ")),
+            true if keys.iter().any(repo::keys::KeyFile::wants_passphrase) => "no passphrase was given".to_owned(),
+            true => format!("there is none at {}", self.folders.identity().display()),
+        };
+        Ok((identities, tried))
+    }
+
+    fn load_identity(&self, file: &Path) -> Result<Vec<PersonIdentity>> {
+        match PersonIdentity::load(file, None) {
+            Err(crate::crypto::Error::NeedsPassphrase { path }) => {
+                let what = format!("passphrase of {}", path.display());
+                let passphrase = match self.prompt.passphrase(&what, false) {
+                    Some(answer) => answer?,
+                    None => return Err(crate::crypto::Error::NeedsPassphrase { path }.into()),
+                };
+                Ok(PersonIdentity::load(file, Some(&passphrase))?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+/// The present, RFC 3339 with microseconds, UTC: such texts sort as their times do.
+pub fn now_text() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
+/// The name of this host.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

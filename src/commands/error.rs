@@ -1,0 +1,99 @@
+//! What a command can fail with.
+
+use crate::stack::{capture, files, restore};
+use crate::{crypto, repo, store};
+use std::path::PathBuf;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request makes no sense, or would do harm.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong with it.
+        message: String,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+    /// A file or folder of the person's.
+    #[error("cannot {operation} {}", path.display())]
+    Path {
+        /// The verb.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `snap.toml`.
+    #[error("cannot understand {}: {message}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// Keys.
+    #[error(transparent)]
+    Crypto(#[from] crypto::Error),
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] repo::Error),
+    /// Files.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The file-state cache.
+    #[error("cannot write the file-state cache {}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A command's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A usage error with a way out.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// True if the local catalog should be thrown away and the command tried once more.
+    pub fn is_catalog_damage(&self) -> bool {
+        matches!(self, Error::Repo(error) if error.is_catalog_damage())
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Repo(error.into())
+    }
+}
+
+impl From<crate::catalog::Error> for Error {
+    fn from(error: crate::catalog::Error) -> Self {
+        Self::Repo(error.into())
+    }
+}
+
+impl From<capture::Error> for Error {
+    fn from(error: capture::Error) -> Self {
+        match error {
+            capture::Error::Files(error) => Self::Files(error),
+            capture::Error::Repo(error) => Self::Repo(error),
+            capture::Error::State { path, source } => Self::State { path, source },
+        }
+    }
+}
+
+impl From<restore::Error> for Error {
+    fn from(error: restore::Error) -> Self {
+        match error {
+            restore::Error::Files(error) => Self::Files(error),
+            restore::Error::Repo(error) => Self::Repo(error),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `snap init`: makes a repository and its first key.
+
+use super::env::now_text;
+use super::{Env, Error, Result};
+use crate::crypto::keyfile::SCRYPT_LOG_N;
+use crate::crypto::people::{PersonIdentity, PersonRecipient, generate_identity_file};
+use crate::fs::create_dir_durable;
+use crate::repo;
+use crate::store::{Kind, LocalStore, ReadStore};
+use std::path::{Path, PathBuf};
+
+/// How a repository is made.
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// Seal the key to a passphrase.
+    pub passphrase: bool,
+    /// Seal the key to these recipients.
+    pub recipients: Vec<String>,
+    /// The key's name; by default user@host.
+    pub key_name: Option<String>,
+}
+
+/// What was made.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct InitReport {
+    /// Where the repository is.
+    pub repository: String,
+    /// Its identity.
+    pub id: String,
+    /// The key's name.
+    pub key: String,
+    /// To whom the key is sealed.
+    pub recipients: Vec<String>,
+    /// The identity file that opens it, where one is at hand.
+    pub identity: Option<PathBuf>,
+    /// True if that file was made now.
+    pub identity_made: bool,
+}
+
+/// Makes a repository.
+///
+/// # Errors
+/// One is there already, the folder has other content, or it cannot be written.
+pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
+    let store = env.store()?;
+    refuse_foreign_folder(&store)?;
+    if store.size(&crate::store::Key::Config)?.is_some() {
+        return Err(repo::Error::Exists { address: store.address() }.into());
+    }
+    let mut identity = None;
+    let mut identity_made = false;
+    let recipients = if options.passphrase {
+        let what = format!("new passphrase for the repository at {}", store.address());
+        vec![PersonRecipient::Passphrase(env.new_passphrase(&what)?)]
+    } else if !options.recipients.is_empty() {
+        options.recipients.iter().map(|text| Ok(PersonRecipient::parse(text)?)).collect::<Result<_>>()?
+    } else {
+        let (recipient, path, made) = default_identity(env)?;
+        identity = Some(path);
+        identity_made = made;
+        vec![recipient]
+    };
+    let name = match &options.key_name {
+        Some(name) => name.clone(),
+        None => default_key_name(),
+    };
+    repo::keys::check_name(&name)?;
+    store.create_layout()?;
+    let secrets = repo::initialise(&store, &name, &recipients, SCRYPT_LOG_N, &now_text())?;
+    Ok(InitReport {
+        repository: store.address(),
+        id: secrets.repository().to_string(),
+        key: name,
+        recipients: recipients.iter().map(PersonRecipient::describe).collect(),
+        identity,
+        identity_made,
+    })
+}
+
+/// A folder with something in it is not taken over; what an interrupted `init` left is.
+fn refuse_foreign_folder(store: &LocalStore) -> Result<()> {
+    let root = store.root();
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Path { operation: "look into", path: root.to_path_buf(), source }),
+    };
+    let ours: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).chain(["keys", "config"]).collect();
+    for entry in entries {
+        let entry = entry.map_err(|source| Error::Path { operation: "look into", path: root.to_path_buf(), source })?;
+        let name = entry.file_name();
+        let known = name.to_str().is_some_and(|name| ours.contains(&name) || name == "lost+found");
+        if !known {
+            let message = format!("{} is not empty: it has {}", root.display(), name.to_string_lossy());
+            return Err(Error::usage(message, "give an empty folder, or one that does not exist yet"));
+        }
+    }
+    Ok(())
+}
+
+fn default_identity(env: &Env) -> Result<(PersonRecipient, PathBuf, bool)> {
+    let named = env.identities.first().cloned();
+    let path = named.clone().unwrap_or_else(|| env.folders.identity());
+    if path.exists() {
+        return Ok((recipient_of(&path)?, path, false));
+    }
+    if named.is_some() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::Path { operation: "read the identity file", path, source });
+    }
+    let folder = crate::fs::parent_of(&path);
+    create_dir_durable(&folder).map_err(|source| Error::Path {
+        operation: "make the folder",
+        path: folder.clone(),
+        source,
+    })?;
+    let recipient = generate_identity_file(&path)?;
+    Ok((recipient, path, true))
+}
+
+fn recipient_of(path: &Path) -> Result<PersonRecipient> {
+    let identities = PersonIdentity::load(path, None)?;
+    identities.iter().find_map(PersonIdentity::recipient).ok_or_else(|| {
+        let message = format!("{} holds no identity whose recipient can be told", path.display());
+        Error::usage(message, "name the recipient: snap init --recipient R")
+    })
+}
+
+/// `user@host`, as far as a key's name allows.
+fn default_key_name() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let user = if user.is_empty() { "owner".to_owned() } else { user };
+    let fine = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let clean = |text: &str| text.chars().filter(fine).take(30).collect::<String>();
+    let name = format!("{}@{}", clean(&user), clean(&super::env::host_name()));
+    name.trim_start_matches(['.', '@']).to_owned()
+}

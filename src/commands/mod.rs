@@ -1,0 +1,18 @@
+//! One file for each verb: options in, report out. Nothing here knows of arguments or terminals.
+
+pub mod check;
+pub mod create;
+pub mod diff;
+pub mod env;
+mod error;
+pub mod export;
+pub mod init;
+pub mod key;
+pub mod list;
+pub mod project;
+pub mod restore;
+pub mod show;
+pub mod status;
+
+pub use env::{Env, Prompt};
+pub use error::{Error, Result};

@@ -1,0 +1,128 @@
+//! What can be told of a folder without Docker: its name, whether it is a Compose project, its git
+//! commit.
+
+use super::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Files that make a folder a Compose project, in Compose's own order.
+const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+
+/// A folder to be captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Its full path, without links.
+    pub root: PathBuf,
+    /// The stack's name.
+    pub name: String,
+    /// Its Compose file, if it has one.
+    pub compose: Option<&'static str>,
+    /// The git commit that is checked out, if any.
+    pub git: Option<String>,
+}
+
+impl Project {
+    /// Looks at the folder `dir`.
+    ///
+    /// # Errors
+    /// It is no folder, or cannot be entered.
+    pub fn look(dir: &Path) -> Result<Self> {
+        let cannot = |source| Error::Path { operation: "open the folder", path: dir.to_path_buf(), source };
+        let root = std::fs::canonicalize(dir).map_err(cannot)?;
+        if !std::fs::metadata(&root).map_err(cannot)?.is_dir() {
+            let message = format!("{} is not a folder", dir.display());
+            return Err(Error::usage(message, "give the folder of a Compose project, or any other folder"));
+        }
+        let compose = COMPOSE_FILES.into_iter().find(|name| root.join(name).is_file());
+        let named = compose.and_then(|file| compose_name(&root, file));
+        let folder = root.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = named.or(folder).unwrap_or_else(|| "root".to_owned());
+        let git = git_commit(&root);
+        Ok(Self { root, name, compose, git })
+    }
+}
+
+/// The repository that `snap.toml` in `dir` names.
+///
+/// # Errors
+/// The file is there and cannot be understood.
+pub fn repository_setting(dir: &Path) -> Result<Option<String>> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        repository: Option<String>,
+    }
+    let path = dir.join("snap.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(Error::Path { operation: "read", path, source }),
+    };
+    match toml::from_str::<Settings>(&text) {
+        // A relative path is meant from the file's own folder.
+        Ok(settings) => {
+            Ok(settings.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
+                true => text,
+                false => dir.join(text).to_string_lossy().into_owned(),
+            }))
+        }
+        Err(error) => Err(Error::Settings { path, message: error.message().to_owned() }),
+    }
+}
+
+/// The project's name: `COMPOSE_PROJECT_NAME` in `.env`, then `name:` in the Compose file.
+fn compose_name(root: &Path, file: &str) -> Option<String> {
+    let from_env = std::fs::read_to_string(root.join(".env"))
+        .ok()
+        .and_then(|text| text.lines().find_map(|line| line.trim().strip_prefix("COMPOSE_PROJECT_NAME=").map(unquote)));
+    let from_file = || {
+        let text = std::fs::read_to_string(root.join(file)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("name:").map(unquote))
+    };
+    // A name that is computed is left to Compose itself.
+    from_env.or_else(from_file).filter(|name| !name.is_empty() && !name.contains('$'))
+}
+
+fn unquote(text: &str) -> String {
+    let text = text.split(" #").next().unwrap_or(text).trim();
+    text.trim_matches(|c| c == '"' || c == '\'').to_owned()
+}
+
+/// The commit that `HEAD` of the git repository at `root` names.
+fn git_commit(root: &Path) -> Option<String> {
+    let git = root.join(".git");
+    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
+    let head = head.trim();
+    let Some(reference) = head.strip_prefix("ref: ") else { return is_commit(head).then(|| head.to_owned()) };
+    if let Ok(text) = std::fs::read_to_string(git.join(reference)) {
+        return Some(text.trim().to_owned()).filter(|text| is_commit(text));
+    }
+    let packed = std::fs::read_to_string(git.join("packed-refs")).ok()?;
+    packed.lines().find_map(|line| {
+        let (commit, name) = line.split_once(' ')?;
+        (name == reference && is_commit(commit)).then(|| commit.to_owned())
+    })
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_env_then_file_then_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("shop");
+        std::fs::create_dir(&root).unwrap();
+        assert_eq!(Project::look(&root).unwrap().name, "shop");
+        std::fs::write(root.join("compose.yaml"), "name: \"clinic\" # it\nservices: {}\n").unwrap();
+        assert_eq!(Project::look(&root).unwrap().name, "clinic");
+        std::fs::write(root.join(".env"), "A=1\nCOMPOSE_PROJECT_NAME=ward\n").unwrap();
+        assert_eq!(Project::look(&root).unwrap().name, "ward");
+        assert!(Project::look(&root.join(".env")).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! `snap restore`: puts the files of a snapshot back.
+
+use super::env::host_name;
+use super::show::{find, open_reader};
+use super::{Env, Error, Result};
+use crate::fs::create_dir_durable;
+use crate::repo::manifest::SourceEntry;
+use crate::repo::select::Scope;
+use crate::repo::{Repository, Snapshot};
+use crate::stack::files::Difference;
+use crate::stack::files::place::UNFINISHED_PREFIX;
+use crate::stack::restore::{FolderRestore, Lost, restore_folder};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How a snapshot is put back.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// Which snapshot.
+    pub id: String,
+    /// Of which host and stack.
+    pub scope: Scope,
+    /// The folder to restore into; in place: where it was, if absent.
+    pub target: Option<PathBuf>,
+    /// Into a folder with content: only what differs is written.
+    pub in_place: bool,
+    /// In place: what the snapshot does not have is removed.
+    pub exact: bool,
+    /// Only these paths.
+    pub paths: Vec<PathBuf>,
+    /// Leave off set-id bits, capabilities, `trusted.*` attributes and devices.
+    pub unprivileged: bool,
+    /// Threads; 0 for one for each processor.
+    pub workers: usize,
+}
+
+/// What `restore` says.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoreReport {
+    /// The snapshot's id.
+    pub snapshot: String,
+    /// Where its files are now.
+    pub target: PathBuf,
+    /// Regular files that are now as in the snapshot.
+    pub files: u64,
+    /// Of them, those that were right already.
+    pub unchanged: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Things removed.
+    pub removed: u64,
+    /// What this host did not allow.
+    pub differences: Vec<Difference>,
+    /// What is not there, and why.
+    pub lost: Vec<Lost>,
+    /// True if the snapshot itself is complete.
+    pub complete: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Restores a snapshot's files.
+///
+/// # Errors
+/// Nothing was written: no such snapshot, or the target cannot be used; or the person stopped it.
+pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> Result<RestoreReport> {
+    let started = Instant::now();
+    let set = repository.snapshots()?;
+    let snapshot = find(&set, &options.scope, &options.id)?;
+    let source = files_source(snapshot)?;
+    let target = choose_target(snapshot, source, options)?;
+    let mut reader = open_reader(repository, snapshot)?;
+    prepare_target(&target, options.in_place)?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let folder = FolderRestore {
+        in_place: options.in_place,
+        exact: options.exact,
+        privileged: rustix::process::geteuid().is_root() && !options.unprivileged,
+        only: options.paths.iter().map(|path| inner_path(path)).collect::<Result<_>>()?,
+        workers: if options.workers == 0 { processors } else { options.workers },
+    };
+    let done = restore_folder(&mut reader, source, &target, &folder, &*env.monitor)?;
+    if done.files == 0 && done.lost.is_empty() && !folder.only.is_empty() {
+        let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
+        return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
+    }
+    Ok(RestoreReport {
+        snapshot: snapshot.id.to_string(),
+        target,
+        files: done.files,
+        unchanged: done.unchanged,
+        bytes: done.bytes,
+        removed: done.removed,
+        differences: done.differences,
+        lost: done.lost,
+        complete: snapshot.manifest.complete,
+        seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+    })
+}
+
+fn files_source(snapshot: &Snapshot) -> Result<&SourceEntry> {
+    snapshot
+        .manifest
+        .sources
+        .first()
+        .ok_or_else(|| Error::Usage { message: format!("snapshot {} holds no files", snapshot.id.short()), hint: None })
+}
+
+fn inner_path(path: &Path) -> Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_prefix(b"./").unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    if crate::repo::entry::is_valid_path(bytes) {
+        return Ok(bytes.to_vec());
+    }
+    let message = format!("{} is not a path inside a snapshot", path.display());
+    Err(Error::usage(message, "paths are relative to the captured folder, such as conf/app.ini"))
+}
+
+fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOptions) -> Result<PathBuf> {
+    if options.exact && !options.in_place {
+        return Err(Error::usage("--exact removes files, and that only makes sense in place", "add --in-place"));
+    }
+    if options.exact && !options.paths.is_empty() {
+        return Err(Error::usage("--exact and single paths do not go together", "leave one of them out"));
+    }
+    let here = snapshot.manifest.host == host_name();
+    let root = PathBuf::from(&source.root);
+    match &options.target {
+        Some(target) => {
+            let target = std::path::absolute(target).map_err(|source| Error::Path {
+                operation: "use",
+                path: target.clone(),
+                source,
+            })?;
+            let real = real_path(&target);
+            if !options.in_place && here && root.is_dir() && real.starts_with(&root) {
+                let message =
+                    format!("{} lies inside {}, which the snapshot was taken of", target.display(), source.root);
+                return Err(Error::usage(
+                    message,
+                    "give a folder outside of it, or --in-place to put things back where they were",
+                ));
+            }
+            Ok(target)
+        }
+        None if !options.in_place => {
+            let id = snapshot.id.short();
+            let hint = format!("snap restore {id} --target DIR, or snap restore {id} --in-place");
+            Err(Error::usage("where to? neither --target nor --in-place is given", hint))
+        }
+        None if here => Ok(root),
+        None => {
+            let message = format!("the snapshot is of {} on the host {}", source.root, snapshot.manifest.host);
+            Err(Error::usage(message, "name the folder: --in-place --target DIR"))
+        }
+    }
+}
+
+/// The path with the links of its existing part resolved.
+fn real_path(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut at = path;
+    loop {
+        if let Ok(real) = std::fs::canonicalize(at) {
+            return rest.iter().rev().fold(real, |path, name| path.join(name));
+        }
+        match (at.file_name(), at.parent()) {
+            (Some(name), Some(parent)) => {
+                rest.push(name.to_owned());
+                at = parent;
+            }
+            _ => return path.to_path_buf(),
+        }
+    }
+}
+
+fn prepare_target(target: &Path, in_place: bool) -> Result<()> {
+    let cannot = |operation| move |source| Error::Path { operation, path: target.to_path_buf(), source };
+    match std::fs::read_dir(target) {
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry.map_err(cannot("look into"))?.file_name();
+                if in_place || name == "lost+found" {
+                    continue;
+                }
+                let unfinished = name.as_encoded_bytes().starts_with(UNFINISHED_PREFIX.as_bytes());
+                let message = format!("{} is not empty: it has {}", target.display(), name.to_string_lossy());
+                let hint = if unfinished {
+                    "an interrupted restore left it: empty the folder, or add --in-place to complete it"
+                } else {
+                    "give an empty or new folder, or --in-place to change only what differs"
+                };
+                return Err(Error::usage(message, hint));
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_dir_durable(target).map_err(cannot("make the folder"))
+        }
+        Err(source) => Err(cannot("open the folder")(source)),
+    }
+}

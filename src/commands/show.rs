@@ -1,0 +1,190 @@
+//! `snap show`: a snapshot's manifest, its entries, or the content of one file.
+
+use super::{Env, Error, Result};
+use crate::repo::entry::{Entry, Extent, Node, compare_paths};
+use crate::repo::manifest::{Manifest, SourceEntry};
+use crate::repo::reader::Reader;
+use crate::repo::select::{Scope, select};
+use crate::repo::walk::TreeWalker;
+use crate::repo::{self, Repository, Snapshot, SnapshotSet};
+use serde::Serialize;
+use std::cmp::Ordering;
+use std::io::Write;
+
+/// What `show ID` says.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShowReport {
+    /// The snapshot's id.
+    pub id: String,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// The snapshot that `text` names.
+///
+/// # Errors
+/// None or several fit.
+pub fn find<'s>(set: &'s SnapshotSet, scope: &Scope, text: &str) -> Result<&'s Snapshot> {
+    Ok(select(set, scope, text, &parse_time)?)
+}
+
+/// A time as people write it, in the local time zone unless it names one, as RFC 3339 UTC with
+/// microseconds.
+fn parse_time(text: &str) -> Option<String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(format!("{time:.6}"));
+    }
+    let civil: jiff::civil::DateTime = text.parse().ok().or_else(|| {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        Some(day.at(23, 59, 59, 999_999_999))
+    })?;
+    let zoned = civil.to_zoned_datetime(jiff::tz::TimeZone::system()).ok()?;
+    Some(format!("{:.6}", zoned.timestamp()))
+}
+
+/// Shows a manifest.
+///
+/// # Errors
+/// No snapshot fits.
+pub fn show(_: &Env, repository: &Repository, scope: &Scope, id: &str) -> Result<ShowReport> {
+    let set = repository.snapshots()?;
+    let snapshot = find(&set, scope, id)?;
+    Ok(ShowReport { id: snapshot.id.to_string(), manifest: snapshot.manifest.clone() })
+}
+
+/// One entry as `show ID --files` lists it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedEntry {
+    /// Its path, for people.
+    pub path: String,
+    /// One letter: `d`, `-`, `l`, `h` (hard link), `p`, `c`, `b`.
+    pub kind: char,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// Where a link leads.
+    pub target: Option<String>,
+}
+
+impl From<&Entry> for ListedEntry {
+    fn from(entry: &Entry) -> Self {
+        let (kind, target) = match &entry.node {
+            Node::Dir => ('d', None),
+            Node::File(_) => ('-', None),
+            Node::Symlink(to) => ('l', Some(repo::entry::shown(to))),
+            Node::Hardlink(to) => ('h', Some(repo::entry::shown(to))),
+            Node::Fifo => ('p', None),
+            Node::CharDevice { .. } => ('c', None),
+            Node::BlockDevice { .. } => ('b', None),
+        };
+        let meta = &entry.meta;
+        let (path, size) = (entry.shown_path(), entry.size());
+        Self { path, kind, mode: meta.mode, uid: meta.uid, gid: meta.gid, size, mtime: meta.mtime.seconds, target }
+    }
+}
+
+/// Gives every entry of a snapshot to `visit`, and what could not be read.
+///
+/// # Errors
+/// No snapshot fits, the key cannot open content, or `visit` fails.
+pub fn entries(
+    repository: &Repository,
+    scope: &Scope,
+    id: &str,
+    visit: &mut dyn FnMut(&SourceEntry, &Entry) -> Result<()>,
+) -> Result<Vec<String>> {
+    let set = repository.snapshots()?;
+    let snapshot = find(&set, scope, id)?;
+    let mut reader = open_reader(repository, snapshot)?;
+    let mut lost = Vec::new();
+    for source in &snapshot.manifest.sources {
+        let mut walker = TreeWalker::new(&source.tree);
+        let mut more = true;
+        let mut entries = Vec::new();
+        while more {
+            more = walker.next(&mut reader, &mut entries, 1024)?;
+            for entry in entries.drain(..) {
+                visit(source, &entry)?;
+            }
+        }
+        lost.extend(walker.lost());
+    }
+    Ok(lost)
+}
+
+/// A reader for a snapshot, its catalog up to date.
+///
+/// # Errors
+/// The key at hand cannot open content.
+pub fn open_reader<'r>(repository: &'r Repository, snapshot: &Snapshot) -> Result<Reader<'r>> {
+    repository.require_owner("read what snapshots hold")?;
+    repository.sync_indexes(&crate::monitor::Quiet::default())?;
+    let mut reader = Reader::new(repository)?;
+    // What cannot be read is told where it is missed.
+    reader.add_unlisted(&snapshot.manifest.needs)?;
+    Ok(reader)
+}
+
+/// Writes the content of the file `path` in a snapshot to `out`.
+///
+/// # Errors
+/// There is no such file, a chunk of it cannot be had, or `out` refuses.
+pub fn cat(repository: &Repository, scope: &Scope, id: &str, path: &str, out: &mut dyn Write) -> Result<()> {
+    let set = repository.snapshots()?;
+    let snapshot = find(&set, scope, id)?;
+    let mut reader = open_reader(repository, snapshot)?;
+    let wanted = path.trim_start_matches("./").trim_end_matches('/').as_bytes();
+    for source in &snapshot.manifest.sources {
+        let Some(entry) = find_entry(&mut reader, source, wanted)? else { continue };
+        return match &entry.node {
+            Node::File(extents) => write_content(&mut reader, extents, out),
+            Node::Hardlink(first) => match find_entry(&mut reader, source, first)? {
+                Some(Entry { node: Node::File(extents), .. }) => write_content(&mut reader, &extents, out),
+                _ => Err(not_a_file(path)),
+            },
+            _ => Err(not_a_file(path)),
+        };
+    }
+    let hint = format!("snap show {} --files lists what is", snapshot.id.short());
+    Err(Error::usage(format!("{path} is not in snapshot {}", snapshot.id.short()), hint))
+}
+
+fn not_a_file(path: &str) -> Error {
+    Error::usage(format!("{path} is not a regular file"), "only a file's content can be shown")
+}
+
+fn find_entry(reader: &mut Reader<'_>, source: &SourceEntry, path: &[u8]) -> Result<Option<Entry>> {
+    let mut walker = TreeWalker::new(&source.tree);
+    let mut entries = Vec::new();
+    loop {
+        let more = walker.next(reader, &mut entries, 1024)?;
+        if let Some(found) = entries.iter().position(|entry| entry.path == path) {
+            return Ok(Some(entries.swap_remove(found)));
+        }
+        let past = entries.last().is_some_and(|last| compare_paths(&last.path, path) == Ordering::Greater);
+        if !more || past {
+            return Ok(None);
+        }
+        entries.clear();
+    }
+}
+
+fn write_content(reader: &mut Reader<'_>, extents: &[Extent], out: &mut dyn Write) -> Result<()> {
+    let failed = |source| Error::Path { operation: "write to", path: "standard output".into(), source };
+    for extent in extents {
+        match extent {
+            Extent::Chunk { id, .. } => out.write_all(&reader.chunk(id)?).map_err(failed)?,
+            Extent::Hole { len } => {
+                std::io::copy(&mut std::io::Read::take(std::io::repeat(0), *len), out).map_err(failed)?;
+            }
+        }
+    }
+    out.flush().map_err(failed)
+}
