@@ -10,11 +10,12 @@ mod schema;
 
 pub use rows::{Located, Lookup, PackRow, SnapshotRow};
 
-use crate::fs::{PRIVATE_DIR, create_dir_durable};
+use crate::fs::{PRIVATE_DIR, PRIVATE_FILE, create_dir_durable};
 use crate::id::RepositoryId;
 use crate::monitor::lock;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -38,10 +39,10 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The folder of the catalog cannot be made or used.
-    #[error("cannot use the folder {} for the catalog", path.display())]
+    /// The catalog's folder or file cannot be made or used.
+    #[error("cannot use {} for the catalog", path.display())]
     Folder {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -136,6 +137,9 @@ fn remove_files(path: &Path) {
 
 fn connect(path: &Path, repository: RepositoryId) -> Result<Connection> {
     let failed = |source| Error::Sqlite { operation: "open a file", path: path.to_path_buf(), source };
+    // SQLite gives the files beside it the same mode.
+    let private = OpenOptions::new().create(true).append(true).mode(PRIVATE_FILE).open(path);
+    private.map_err(|source| Error::Folder { path: path.to_path_buf(), source })?;
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
     connection.execute_batch(schema::PRAGMAS).map_err(failed)?;

@@ -80,7 +80,7 @@ impl Output {
         if !self.quiet {
             let mut out = String::new();
             init_text(&mut out, Style::for_stderr(), report);
-            eprint!("{out}\n");
+            eprintln!("{out}");
         }
     }
 

@@ -27,6 +27,7 @@ pub fn run() -> Exit {
         }
     };
     raise_open_file_limit();
+    no_core_dump();
     let common = &cli.common;
     let interrupted = match interruption() {
         Ok(flag) => flag,
@@ -50,6 +51,13 @@ pub fn run() -> Exit {
         Ok(exit) => exit,
         Err(error) => fail(common.json, &error),
     }
+}
+
+/// A core file would hold the repository's secrets in plain.
+fn no_core_dump() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Lowering a limit is always allowed.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
 fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> Result<Env> {

@@ -218,11 +218,9 @@ fn differences(a: &Entry, b: &Entry) -> Vec<&'static str> {
     match (&a.node, &b.node) {
         (Node::File(x), Node::File(y)) if x != y => what.push("content"),
         (Node::Symlink(x) | Node::Hardlink(x), Node::Symlink(y) | Node::Hardlink(y))
-            if std::mem::discriminant(&a.node) == std::mem::discriminant(&b.node) =>
+            if x != y && std::mem::discriminant(&a.node) == std::mem::discriminant(&b.node) =>
         {
-            if x != y {
-                what.push("target");
-            }
+            what.push("target");
         }
         (x, y) if std::mem::discriminant(x) != std::mem::discriminant(y) => what.push("type"),
         (Node::CharDevice { .. } | Node::BlockDevice { .. }, _) if a.node != b.node => what.push("device"),

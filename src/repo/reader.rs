@@ -60,6 +60,9 @@ pub struct Piece {
     pub offset: u64,
 }
 
+/// Takes a piece's verified bytes, or the reason why they cannot be had; false to stop.
+pub type Deliver<'a> = &'a (dyn Fn(&Piece, std::result::Result<&[u8], &str>) -> bool + Sync);
+
 impl<'r> Reader<'r> {
     /// A reader of `repository`, whose catalog has been synced.
     ///
@@ -150,12 +153,7 @@ impl<'r> Reader<'r> {
     ///
     /// # Errors
     /// The catalog is damaged; `deliver` returns false to stop.
-    pub fn pieces(
-        &self,
-        pieces: &[Piece],
-        workers: usize,
-        deliver: &(dyn Fn(&Piece, std::result::Result<&[u8], &str>) -> bool + Sync),
-    ) -> Result<()> {
+    pub fn pieces(&self, pieces: &[Piece], workers: usize, deliver: Deliver<'_>) -> Result<()> {
         let mut jobs = Vec::with_capacity(pieces.len());
         for piece in pieces {
             match self.locate(&piece.id)? {
@@ -216,12 +214,7 @@ impl PackCache {
         Ok(reader)
     }
 
-    fn deliver_group(
-        &self,
-        repository: &Repository,
-        group: &[(Spot, &Piece)],
-        deliver: &(dyn Fn(&Piece, std::result::Result<&[u8], &str>) -> bool + Sync),
-    ) -> bool {
+    fn deliver_group(&self, repository: &Repository, group: &[(Spot, &Piece)], deliver: Deliver<'_>) -> bool {
         let Some((spot, _)) = group.first() else { return true };
         let segment =
             self.get(repository, spot.pack).and_then(|reader| Ok(reader.segment(&*repository.store, spot.place)?));

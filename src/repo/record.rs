@@ -187,7 +187,7 @@ fn take_extents(wire: &mut Wire<'_>) -> Result<Vec<Extent>, Malformed> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// One entry of each kind, in canonical order.

@@ -16,11 +16,13 @@ use super::entry::{Entry, Extent, Node, Time, compare_paths};
 use super::record::{EXTENTS_PER_RECORD, Record, put_entry, put_more, take_record};
 use super::wire::{Wire, put_bytes, put_number, put_signed};
 use super::writer::PackRef;
+use crate::fs::PRIVATE_FILE;
 use crate::id::PackId;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"SNST0001";
@@ -77,7 +79,7 @@ impl StateWriter {
     /// No file can be made there.
     pub fn new(path: &Path, key: &[u8; 32], start: Time) -> io::Result<Self> {
         let hidden = path.with_extension(format!("{}.new", crate::fs::random_hex()?));
-        let file = File::options().write(true).create_new(true).open(&hidden)?;
+        let file = File::options().write(true).create_new(true).mode(PRIVATE_FILE).open(&hidden)?;
         Ok(Self {
             path: path.to_path_buf(),
             hidden,
@@ -213,7 +215,11 @@ impl StateReader {
         loop {
             match compare_paths(&self.next.as_ref()?.entry.path, path) {
                 Ordering::Less => self.next = self.read(),
-                Ordering::Equal => return std::mem::replace(&mut self.next, None).inspect(|_| self.next = self.read()),
+                Ordering::Equal => {
+                    let found = self.next.take();
+                    self.next = self.read();
+                    return found;
+                }
                 Ordering::Greater => return None,
             }
         }

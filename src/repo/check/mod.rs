@@ -106,8 +106,10 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     let mut findings = Findings::default();
     let mut report = CheckReport::default();
     structure::check_keys(repository, &mut findings)?;
+    // Snapshots are listed before what they need: one that is published meanwhile is for next time.
+    let published = structure::list_snapshots(repository, &mut findings)?;
     let listed = structure::check_listings(repository, &mut findings, monitor)?;
-    let snapshots = structure::check_snapshots(repository, &listed, &mut findings)?;
+    let snapshots = structure::check_snapshots(repository, &published, &listed, &mut findings)?;
     report.snapshots = snapshots.len() as u64;
     report.packs = listed.sizes.len() as u64;
     report.trees_walked = structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;

@@ -115,24 +115,32 @@ fn compare_packs(listed: &mut Listed, findings: &mut Findings) {
     }
 }
 
-pub(super) fn check_snapshots(
-    repository: &Repository,
-    listed: &Listed,
-    findings: &mut Findings,
-) -> Result<Vec<Snapshot>> {
-    // Read anew, whatever the catalog remembers of them.
+pub(super) fn list_snapshots(repository: &Repository, findings: &mut Findings) -> Result<HashSet<SnapshotId>> {
     let listing = repository.store().list(Kind::Snapshot)?;
     for path in listing.foreign {
         findings.note(path, "it is no object of a repository and is left alone");
     }
-    for object in &listing.objects {
-        if let Key::Object(_, name) = object.key
-            && let Err(error) = repository.verify_manifest(SnapshotId(name))
-        {
-            findings.damage(object.key.path(), Chain(&error).to_string());
+    let ids = listing.objects.iter().filter_map(|object| match object.key {
+        Key::Object(Kind::Snapshot, name) => Some(SnapshotId(name)),
+        _ => None,
+    });
+    Ok(ids.collect())
+}
+
+pub(super) fn check_snapshots(
+    repository: &Repository,
+    published: &HashSet<SnapshotId>,
+    listed: &Listed,
+    findings: &mut Findings,
+) -> Result<Vec<Snapshot>> {
+    // Read anew, whatever the catalog remembers of them.
+    for id in published {
+        if let Err(error) = repository.verify_manifest(*id) {
+            findings.damage(Key::from(*id).path(), Chain(&error).to_string());
         }
     }
-    let set = repository.snapshots()?;
+    let mut set = repository.snapshots()?;
+    set.snapshots.retain(|snapshot| published.contains(&snapshot.id));
     for snapshot in &set.vanished {
         let manifest = &snapshot.manifest;
         let message = format!(

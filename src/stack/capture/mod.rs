@@ -92,6 +92,7 @@ pub fn capture_folder(
     monitor: &dyn Monitor,
 ) -> Result<Captured> {
     let start = now();
+    sqlite::remove_left_copies(&repository.catalog().folder().join("tmp"));
     let key = repository.secrets().mac_key();
     let failed = |source| Error::State { path: options.state.clone(), source };
     let state = StateWriter::new(&options.state, &key, start).map_err(failed)?;

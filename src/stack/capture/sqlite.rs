@@ -88,7 +88,8 @@ pub(super) struct Copy {
 pub(super) fn back_up(found: &Found, header: &[u8], folder: &Path) -> std::result::Result<Copy, String> {
     let said = |error: rusqlite::Error| error.to_string();
     crate::fs::create_dir_durable(folder).map_err(|e| e.to_string())?;
-    let copy = Temporary(folder.join(format!("{}.db", crate::fs::random_hex().map_err(|e| e.to_string())?)));
+    let random = crate::fs::random_hex().map_err(|e| e.to_string())?;
+    let copy = Temporary(folder.join(format!("{}-{random}.db", std::process::id())));
     let source = open_source(found, header)?;
     let mut target = Connection::open(&copy.0).map_err(said)?;
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(said)?;
@@ -140,6 +141,20 @@ fn open_source(found: &Found, header: &[u8]) -> std::result::Result<Connection, 
         .map_err(|e| e.to_string())?;
     connection.busy_timeout(PATIENCE).map_err(|e| e.to_string())?;
     Ok(connection)
+}
+
+/// Removes the copies of databases that killed runs have left in `folder`: their names begin with
+/// the number of their process.
+pub(super) fn remove_left_copies(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // One that cannot be removed now is tried again next time.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A file that is gone when this is, with what SQLite puts beside it.

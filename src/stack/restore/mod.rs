@@ -90,6 +90,8 @@ struct Restore<'a, 'r> {
     monitor: &'a dyn Monitor,
     folders: Vec<(Vec<u8>, Meta)>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// True once a part of the tree could not be read: folders may be missing then.
+    has_gap: bool,
     done: Restored,
 }
 
@@ -118,6 +120,7 @@ pub fn restore_folder(
         monitor,
         folders: Vec::new(),
         links: Vec::new(),
+        has_gap: false,
         done: Restored::default(),
     };
     let mut walker = TreeWalker::new(&source.tree);
@@ -125,6 +128,7 @@ pub fn restore_folder(
         let more = walker.next(restore.reader, &mut parts, window::WINDOW_FILES)?;
         for part in walker.lost() {
             restore.done.lose(b"", part, true);
+            restore.has_gap = true;
         }
         for entry in parts.drain(..) {
             if !is_wanted(options, &entry.path) {
@@ -160,6 +164,9 @@ fn is_wanted(options: &FolderRestore, path: &[u8]) -> bool {
 impl Restore<'_, '_> {
     fn entry(&mut self, entry: Entry, window: &mut Window) {
         let Entry { path, node, meta } = entry;
+        if self.has_gap {
+            self.make_parents(&path);
+        }
         let placed = match node {
             Node::File(extents) => {
                 window.add(path, extents, meta);
@@ -182,6 +189,16 @@ impl Restore<'_, '_> {
             Node::CharDevice { .. } | Node::BlockDevice { .. } => self.placer.device(&path, &node, &meta),
         };
         self.note(&path, placed);
+    }
+
+    /// Folders whose own entry is lost, so that what is in them need not be lost too.
+    fn make_parents(&mut self, path: &[u8]) {
+        for (at, byte) in path.iter().enumerate() {
+            if *byte == b'/' {
+                let made = self.placer.make_dir(&path[..at]).map(|()| Vec::new());
+                self.note(&path[..at], made);
+            }
+        }
     }
 
     fn note(&mut self, path: &[u8], placed: files::Result<Vec<Difference>>) {
