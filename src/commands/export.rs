@@ -160,11 +160,9 @@ impl Read for Content<'_, '_> {
             match self.extents.next() {
                 None => return Ok(0),
                 Some(Extent::Hole { len }) => self.zeros = *len,
-                Some(Extent::Chunk { id, .. }) => {
-                    self.rest = self
-                        .reader
-                        .chunk(id)
-                        .map_err(|e| io::Error::other(crate::repo::sync::Chain(&e).to_string()))?;
+                Some(extent) => {
+                    let failed = |e: crate::repo::Error| io::Error::other(crate::repo::sync::Chain(&e).to_string());
+                    self.rest = self.reader.content(extent).map_err(failed)?;
                     self.at = 0;
                 }
             }

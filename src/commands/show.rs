@@ -180,10 +180,10 @@ fn write_content(reader: &mut Reader<'_>, extents: &[Extent], out: &mut dyn Writ
     let failed = |source| Error::Path { operation: "write to", path: "standard output".into(), source };
     for extent in extents {
         match extent {
-            Extent::Chunk { id, .. } => out.write_all(&reader.chunk(id)?).map_err(failed)?,
             Extent::Hole { len } => {
                 std::io::copy(&mut std::io::Read::take(std::io::repeat(0), *len), out).map_err(failed)?;
             }
+            extent => out.write_all(&reader.content(extent)?).map_err(failed)?,
         }
     }
     out.flush().map_err(failed)

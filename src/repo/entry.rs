@@ -42,6 +42,16 @@ pub enum Extent {
         /// Its plaintext length in bytes.
         len: u32,
     },
+    /// `len` bytes of the chunk `id` from its byte `from` on: small pieces that are stored together,
+    /// such as the headers of an archive.
+    Slice {
+        /// Which chunk.
+        id: ChunkId,
+        /// The first byte of it.
+        from: u32,
+        /// How many bytes.
+        len: u32,
+    },
     /// `len` bytes that no block of the file system holds; they read as zeros.
     Hole {
         /// Length in bytes.
@@ -53,8 +63,29 @@ impl Extent {
     /// How many bytes of the file it covers.
     pub fn len(&self) -> u64 {
         match self {
-            Extent::Chunk { len, .. } => u64::from(*len),
+            Extent::Chunk { len, .. } | Extent::Slice { len, .. } => u64::from(*len),
             Extent::Hole { len } => *len,
+        }
+    }
+
+    /// Bytes that are stored for it: none for a hole.
+    pub fn data_len(&self) -> u64 {
+        if self.chunk().is_some() { self.len() } else { 0 }
+    }
+
+    /// The chunk that holds it; none for a hole.
+    pub fn chunk(&self) -> Option<&ChunkId> {
+        match self {
+            Extent::Chunk { id, .. } | Extent::Slice { id, .. } => Some(id),
+            Extent::Hole { .. } => None,
+        }
+    }
+
+    /// Where in its chunk it begins, in bytes.
+    pub fn from(&self) -> u32 {
+        match self {
+            Extent::Slice { from, .. } => *from,
+            Extent::Chunk { .. } | Extent::Hole { .. } => 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Whatever comes out of here has been hashed again and compared with its id. Damage is data: what
 //! cannot be had is reported for each chunk, and the rest comes all the same.
 
+use super::entry::Extent;
 use super::manifest::Need;
 use super::{Error, Repository, Result, sync::Chain};
 use crate::catalog::Lookup;
@@ -52,12 +53,32 @@ pub struct Reader<'r> {
 pub struct Piece {
     /// The chunk.
     pub id: ChunkId,
-    /// Its length in bytes.
+    /// Its first byte that is wanted.
+    pub from: u32,
+    /// How many bytes are wanted.
     pub len: u32,
+    /// True if that must be the whole chunk.
+    pub whole: bool,
     /// The caller's number for what it is a part of.
     pub target: u32,
     /// Where in that.
     pub offset: u64,
+}
+
+impl Piece {
+    /// What `extent` needs; nothing for a hole.
+    pub fn of(extent: &Extent, target: u32, offset: u64) -> Option<Self> {
+        match *extent {
+            Extent::Chunk { id, len } => Some(Self { id, from: 0, len, whole: true, target, offset }),
+            Extent::Slice { id, from, len } => Some(Self { id, from, len, whole: false, target, offset }),
+            Extent::Hole { .. } => None,
+        }
+    }
+
+    fn fits(&self, spot: &Spot) -> bool {
+        let end = u64::from(self.from) + u64::from(self.len);
+        if self.whole { u64::from(spot.len) == end } else { end <= u64::from(spot.len) }
+    }
 }
 
 /// Takes a piece's verified bytes, or the reason why they cannot be had; false to stop.
@@ -142,6 +163,23 @@ impl<'r> Reader<'r> {
         Ok(verified(self.repository, segment, &spot, id)?.to_vec())
     }
 
+    /// The bytes of an extent that is no hole; of a hole none.
+    ///
+    /// # Errors
+    /// They cannot be had, or are not what the tree says.
+    pub fn content(&mut self, extent: &Extent) -> Result<Vec<u8>> {
+        let Some(piece) = Piece::of(extent, 0, 0) else { return Ok(Vec::new()) };
+        let mut bytes = self.chunk(&piece.id)?;
+        let (from, to) = (piece.from as usize, piece.from as usize + piece.len as usize);
+        if to > bytes.len() || (piece.whole && to != bytes.len()) {
+            let what = "the tree and the index disagree about its length".to_owned();
+            return Err(Error::Damaged { object: format!("chunk {}", piece.id.short()), what });
+        }
+        bytes.truncate(to);
+        bytes.drain(..from);
+        Ok(bytes)
+    }
+
     /// The id that `plain` has as a chunk of this repository.
     pub fn name(&self, plain: &[u8]) -> ChunkId {
         self.repository.namer.name(plain)
@@ -157,7 +195,7 @@ impl<'r> Reader<'r> {
         let mut jobs = Vec::with_capacity(pieces.len());
         for piece in pieces {
             match self.locate(&piece.id)? {
-                Some(spot) if spot.len == piece.len => jobs.push((spot, piece)),
+                Some(spot) if piece.fits(&spot) => jobs.push((spot, piece)),
                 Some(_) => drop(deliver(piece, Err("the tree and the index disagree about its length"))),
                 None => drop(deliver(piece, Err(&Chain(&missing(&piece.id)).to_string()))),
             }
@@ -237,7 +275,8 @@ impl PackCache {
             match bytes {
                 Ok(bytes) => {
                     proven = Some((piece.id, spot.offset));
-                    deliver(piece, Ok(bytes))
+                    // In bounds: `Piece::fits` has compared them with the chunk's length.
+                    deliver(piece, Ok(&bytes[piece.from as usize..(piece.from + piece.len) as usize]))
                 }
                 Err(error) => deliver(piece, Err(&Chain(&error).to_string())),
             }

@@ -5,7 +5,7 @@
 //!          xattrs { string(name) string(value) }  body
 //! body:    0 folder, 4 fifo: nothing     1 file: extents { extent }    2 link, 3 hard link: string
 //!          5, 6 device: major minor      7 more extents of the file before: extents { extent }
-//! extent:  0 string32(id) length  |  1 length (a hole)
+//! extent:  0 id length  |  1 length (a hole)  |  2 id first length (a slice of a chunk)
 //! ```
 //!
 //! `shared` is how many bytes of the path are those of the path before it in the same chunk, so
@@ -84,6 +84,12 @@ fn put_extents(out: &mut Vec<u8>, extents: &[Extent]) {
             Extent::Chunk { id, len } => {
                 out.push(0);
                 out.extend_from_slice(&id.0);
+                put_number(out, u64::from(*len));
+            }
+            Extent::Slice { id, from, len } => {
+                out.push(2);
+                out.extend_from_slice(&id.0);
+                put_number(out, u64::from(*from));
                 put_number(out, u64::from(*len));
             }
             Extent::Hole { len } => {
@@ -176,9 +182,11 @@ fn take_extents(wire: &mut Wire<'_>) -> Result<Vec<Extent>, Malformed> {
         let extent = match wire.byte()? {
             0 => Extent::Chunk { id: ChunkId(wire.array32()?), len: wire.small()? },
             1 => Extent::Hole { len: wire.number()? },
+            2 => Extent::Slice { id: ChunkId(wire.array32()?), from: wire.small()?, len: wire.small()? },
             _ => return Err("an extent is of a kind that does not exist"),
         };
-        if extent.is_empty() || matches!(extent, Extent::Chunk { len, .. } if len as usize > CHUNK_BYTES_MAX) {
+        let end = extent.data_len() + u64::from(extent.from());
+        if extent.is_empty() || end > CHUNK_BYTES_MAX as u64 {
             return Err("an extent has an impossible length");
         }
         extents.push(extent);
@@ -200,7 +208,12 @@ pub(super) mod tests {
             xattrs: vec![(b"user.a".to_vec(), vec![0, 255]), (b"user.b".to_vec(), vec![])],
         };
         let entry = |path: &[u8], node| Entry { path: path.to_vec(), node, meta: meta.clone() };
-        let extents = vec![Extent::Chunk { id: ChunkId([5; 32]), len: 70_000 }, Extent::Hole { len: 1 << 40 }];
+        let id = ChunkId([5; 32]);
+        let extents = vec![
+            Extent::Chunk { id, len: 70_000 },
+            Extent::Hole { len: 1 << 40 },
+            Extent::Slice { id, from: 300, len: 512 },
+        ];
         vec![
             entry(b"", Node::Dir),
             entry(b"a", Node::Dir),
@@ -252,6 +265,7 @@ pub(super) mod tests {
             (b"x", Node::Symlink(b"".to_vec())),
             (b"x", Node::File(vec![Extent::Chunk { id: ChunkId([0; 32]), len: u32::MAX }])),
             (b"x", Node::File(vec![Extent::Hole { len: 0 }])),
+            (b"x", Node::File(vec![Extent::Slice { id: ChunkId([0; 32]), from: u32::MAX, len: 1 }])),
         ] {
             bad.path = path.to_vec();
             bad.node = node;

@@ -330,7 +330,7 @@ mod tests {
         let mut records = Vec::new();
         for (at, entry) in samples().into_iter().enumerate() {
             let chunks = match &entry.node {
-                Node::File(extents) => extents.iter().filter(|e| matches!(e, Extent::Chunk { .. })).count(),
+                Node::File(extents) => extents.iter().filter(|e| e.chunk().is_some()).count(),
                 _ => 0,
             };
             let stat = FileStat { inode: at as u64 + 1, size: 7, beside: vec![1, 2], ..FileStat::default() };

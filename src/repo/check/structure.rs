@@ -287,8 +287,8 @@ impl TreeCheck<'_, '_> {
         for record in records {
             if known.is_none() {
                 for extent in extents_of(&record) {
-                    if let Extent::Chunk { id, len } = extent {
-                        self.refer(what, id, Some(*len), &mut own);
+                    if let Some(id) = extent.chunk() {
+                        self.refer(what, id, Some(extent), &mut own);
                     }
                 }
             }
@@ -308,9 +308,14 @@ impl TreeCheck<'_, '_> {
         needs.absorb(&own, |pack| pack);
     }
 
-    fn refer(&mut self, what: &str, id: &ChunkId, len: Option<u32>, needs: &mut Needs<u32>) {
+    fn refer(&mut self, what: &str, id: &ChunkId, extent: Option<&Extent>, needs: &mut Needs<u32>) {
+        let fits = |there: u32| match extent {
+            Some(Extent::Chunk { len, .. }) => *len == there,
+            Some(Extent::Slice { from, len, .. }) => from.saturating_add(*len) <= there,
+            Some(Extent::Hole { .. }) | None => true,
+        };
         match self.listed.chunks.get(id) {
-            Some((pack, segment, there)) if len.is_none_or(|len| len == *there) => needs.add(*pack, *segment),
+            Some((pack, segment, there)) if fits(*there) => needs.add(*pack, *segment),
             Some(_) => self.findings.damage(what, format!("chunk {} has another length", id.short())),
             None => self.findings.damage(what, format!("chunk {} is in no pack that is there", id.short())),
         }

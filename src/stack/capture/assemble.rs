@@ -139,8 +139,7 @@ impl<'a, 's> Assembler<'a, 's> {
         self.out.entries += 1;
         if let Node::File(extents) = &entry.node {
             self.out.files += 1;
-            let data = |extent: &Extent| if let Extent::Chunk { len, .. } = extent { u64::from(*len) } else { 0 };
-            self.out.bytes += extents.iter().map(data).sum::<u64>();
+            self.out.bytes += extents.iter().map(Extent::data_len).sum::<u64>();
         }
         self.out.files_changed += u64::from(kept.read);
         self.out.bytes_read += kept.bytes_read;

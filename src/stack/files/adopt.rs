@@ -37,6 +37,8 @@ impl Placer {
                     buffer.resize(*len as usize, 0);
                     file.read_exact_at(&mut buffer, at).is_ok() && name(&buffer) == *id
                 }
+                // A part of a chunk cannot be named alone.
+                Extent::Slice { .. } => false,
                 Extent::Hole { len } => is_zero(&file, at, *len, &mut buffer),
             }
         })

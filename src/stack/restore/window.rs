@@ -66,7 +66,7 @@ impl Window {
 
     pub(super) fn add(&mut self, path: Vec<u8>, extents: Vec<Extent>, meta: Meta) {
         self.extents += extents.len() + 1;
-        let chunks_left = extents.iter().filter(|e| matches!(e, Extent::Chunk { .. })).count();
+        let chunks_left = extents.iter().filter(|e| e.chunk().is_some()).count();
         let progress = Mutex::new(Progress { chunks_left, ..Progress::default() });
         self.files.push(WindowFile { path, meta, extents, progress });
     }
@@ -87,9 +87,7 @@ impl Window {
         for (file, target) in self.files.iter().zip(0u32..) {
             let mut offset = 0;
             for extent in &file.extents {
-                if let Extent::Chunk { id, len } = extent {
-                    pieces.push(Piece { id: *id, len: *len, target, offset });
-                }
+                pieces.extend(Piece::of(extent, target, offset));
                 offset += extent.len();
             }
         }
