@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const CACHED_MAX: usize = 32;
 /// Longest path that goes to the kernel in one piece; it takes up to 4095 bytes.
 const PIECE_BYTES_MAX: usize = 4000;
+/// Most parts of a path in one piece. The folder behind each piece is remembered, so that finishing
+/// a very deep tree from its end does not begin at the root each time.
+const PIECE_PARTS_MAX: usize = 64;
 /// How often the kernel may ask to try again because of a rename elsewhere.
 const ATTEMPTS_MAX: u32 = 64;
 
@@ -94,18 +97,20 @@ impl Beneath {
             return Ok(self.root.clone());
         }
         let (mut dir, mut rest) = self.nearest(path);
-        if rest.is_empty() {
-            return Ok(dir);
-        }
         while !rest.is_empty() {
             let (piece, behind) = first_piece(rest);
             dir = Arc::new(self.open(&dir, piece)?);
+            let reached = path.len() - behind.len() - usize::from(!behind.is_empty());
+            self.remember(path.get(..reached).unwrap_or(path), &dir);
             rest = behind;
         }
+        Ok(dir)
+    }
+
+    fn remember(&self, path: &[u8], dir: &Arc<OwnedFd>) {
         let mut cached = lock(&self.cached);
         cached.truncate(CACHED_MAX - 1);
         cached.insert(0, (path.to_vec(), dir.clone()));
-        Ok(dir)
     }
 
     /// The open folder that is nearest above `path` or is it, and the way from there.
@@ -150,13 +155,14 @@ fn rest_below<'p>(path: &'p [u8], above: &[u8]) -> Option<&'p [u8]> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
 }
 
-/// Cuts `path` between two parts so that the first piece is short enough for the kernel.
+/// Cuts `path` between two parts so that the first piece is short enough.
 fn first_piece(path: &[u8]) -> (&[u8], &[u8]) {
-    if path.len() <= PIECE_BYTES_MAX {
-        return (path, &[]);
+    let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+    // A part has at most 255 bytes, hence a path that is too long has a slash in its first piece.
+    match slashes.take(PIECE_PARTS_MAX).take_while(|at| *at <= PIECE_BYTES_MAX).enumerate().last() {
+        Some((index, cut)) if index + 1 == PIECE_PARTS_MAX || path.len() > PIECE_BYTES_MAX => {
+            (path.get(..cut).unwrap_or(path), path.get(cut + 1..).unwrap_or_default())
+        }
+        _ => (path, &[]),
     }
-    let head = path.get(..PIECE_BYTES_MAX).unwrap_or(path);
-    // A part has at most 255 bytes, hence there is a slash.
-    let cut = head.iter().rposition(|b| *b == b'/').unwrap_or(head.len());
-    (head.get(..cut).unwrap_or(head), path.get(cut + 1..).unwrap_or_default())
 }

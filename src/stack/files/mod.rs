@@ -11,6 +11,7 @@
 mod adopt;
 mod beneath;
 pub mod content;
+mod event;
 pub mod exclude;
 mod found;
 mod handle;
@@ -24,13 +25,14 @@ mod tests;
 pub mod walk;
 mod xattr;
 
+pub use event::{Event, Reason, WalkOptions};
 pub use exclude::Excludes;
 pub use found::{Found, FoundKind, Stat};
 pub use handle::{DirHandle, raise_open_file_limit};
 pub use pending::PendingFile;
 pub use place::{PlaceOptions, Placer};
 pub use place_meta::Difference;
-pub use walk::{Event, Reason, WalkOptions, walk};
+pub use walk::walk;
 pub use xattr::{Xattrs, read_xattrs_fd};
 
 use crate::repo::entry::shown;

@@ -110,3 +110,18 @@ fn open_same_mount(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
     let dev = |stat: rustix::fs::Statx| folder_id(&stat).0;
     if dev(stat_fd(&below)?) == dev(stat_fd(&dir)?) { Ok(below) } else { Err(Errno::XDEV) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_took_a_folders_place_is_not_entered() {
+        let (outside, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("kept"), b"x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("d")).unwrap();
+        let parent = rustix::fs::open(dir.path(), FOLDER, Mode::empty()).unwrap();
+        assert!(empty_out(&parent, c"d").is_err());
+        assert!(outside.path().join("kept").exists());
+    }
+}

@@ -8,13 +8,13 @@
 //! `OPEN_LEVELS` folders on the way stay open; one above is opened again through `..` when the
 //! scan comes back to it, if it is still the same.
 
-use super::exclude::{CACHE_TAG, Excludes, FolderRules, IGNORE_FILE, is_tagged_cache};
+use super::event::{Event, Reason, WalkOptions};
+use super::exclude::{CACHE_TAG, FolderRules, IGNORE_FILE, is_tagged_cache};
 use super::found::{Found, FoundKind, file_type, kind_of, meta_of, state_of};
 use super::handle::{DirHandle, FolderId, folder_id, stat_at, stat_fd};
 use super::names::Names;
 use super::{Error, Result};
 use rustix::fs::{FileType, Statx};
-use rustix::io::Errno;
 use std::ffi::CStr;
 use std::io;
 use std::ops::ControlFlow;
@@ -24,88 +24,6 @@ use std::sync::Arc;
 
 /// Folders on the way down that are kept open; the limit of a process may be as low as 1024.
 const OPEN_LEVELS: usize = 128;
-
-/// How a scan is done.
-#[derive(Debug, Clone)]
-pub struct WalkOptions {
-    /// What is left out by rule.
-    pub exclude: Excludes,
-    /// Folders on which another file system is mounted are found but not entered.
-    pub one_file_system: bool,
-    /// Folders, by device and inode number, that are left out whole: the repository itself.
-    pub skip: Vec<(u64, u64)>,
-}
-
-impl Default for WalkOptions {
-    fn default() -> Self {
-        Self { exclude: Excludes::default(), one_file_system: true, skip: Vec::new() }
-    }
-}
-
-/// What a scan tells.
-#[derive(Debug)]
-pub enum Event {
-    /// Something that belongs to the tree.
-    Found(Found),
-    /// What is at `path`, or below the folder found there just before, is not in the tree.
-    LeftOut {
-        /// Path relative to the root.
-        path: Vec<u8>,
-        /// Why.
-        reason: Reason,
-    },
-    /// A `.snapignore` that was not understood in full; its other lines count.
-    BadPattern {
-        /// Path of the file, relative to the root.
-        path: Vec<u8>,
-        /// What is wrong, with the line's number.
-        message: String,
-    },
-}
-
-/// Why something is not in the tree.
-#[derive(Debug, thiserror::Error)]
-pub enum Reason {
-    /// A pattern matches it.
-    #[error("excluded by a pattern")]
-    Excluded,
-    /// The folder is tagged as a cache; the tag itself is found.
-    #[error("the content of a cache, by its CACHEDIR.TAG")]
-    Cache,
-    /// It is one of [`WalkOptions::skip`].
-    #[error("the repository itself")]
-    Skipped,
-    /// Another file system is mounted on the folder.
-    #[error("on another file system")]
-    OtherFileSystem,
-    /// A socket, which only its program can make.
-    #[error("a socket")]
-    Socket,
-    /// It was gone before it could be looked at.
-    #[error("it vanished during the scan")]
-    Vanished,
-    /// Another folder or link took its place during the scan.
-    #[error("it was replaced during the scan")]
-    Replaced,
-    /// The system refused to read it.
-    #[error("it cannot be read: {0}")]
-    Unreadable(#[source] io::Error),
-}
-
-impl Reason {
-    /// True if something that should be in the tree is missing, so that the result is incomplete.
-    pub fn is_loss(&self) -> bool {
-        matches!(self, Self::Replaced | Self::Unreadable(_))
-    }
-
-    fn of(error: Errno) -> Self {
-        match error {
-            Errno::NOENT => Self::Vanished,
-            Errno::NOTDIR | Errno::LOOP | Errno::STALE => Self::Replaced,
-            other => Self::Unreadable(other.into()),
-        }
-    }
-}
 
 /// Scans the folder `root` in canonical order and tells `on` of everything, the root first with an
 /// empty path, until `on` breaks off.

@@ -45,6 +45,8 @@ pub struct FolderRestore {
     pub privileged: bool,
     /// Only these paths and what is below them; all if empty.
     pub only: Vec<Vec<u8>>,
+    /// Exact: folders that stay, by device and inode number: the repository, should it lie inside.
+    pub keep: Vec<(u64, u64)>,
     /// Threads that read and write.
     pub workers: usize,
 }
@@ -229,7 +231,8 @@ impl Restore<'_, '_> {
                 others.push(path);
             }
         };
-        files::walk(target, &WalkOptions::default(), &mut |event| {
+        let options = WalkOptions { skip: self.options.keep.clone(), ..WalkOptions::default() };
+        files::walk(target, &options, &mut |event| {
             match event {
                 files::Event::Found(found) => add(found.path),
                 files::Event::LeftOut { path, reason: files::Reason::Socket } => add(path),

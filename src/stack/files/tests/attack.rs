@@ -43,6 +43,11 @@ fn place_some(placer: &Placer, round: u32, who: u32) -> u32 {
         placer.remove(b"d/secret"),
         placer.remove(&name("dir")),
         placer.remove(b"d/sub"),
+        // The link is then in the middle of the path, not at its end.
+        placer.make_dir(b"d/sub"),
+        placer.symlink(&name("sub/link"), b"x", &meta).map(|_| ()),
+        placer.remove(b"d/sub/kept"),
+        if round % 4 == 3 { placer.remove(b"d") } else { Ok(()) },
     ];
     results.iter().filter(|result| result.is_ok()).count() as u32
 }
