@@ -153,7 +153,7 @@ fn entry_of(
         FoundKind::File => match first {
             Some(first) if first != found.path => Node::Hardlink(first),
             _ => {
-                let (file, stat) = open_file(found).map_err(|e| said(&e))?;
+                let (file, stat, _) = open_file(found).map_err(|e| said(&e))?;
                 let profile = if databases.contains(&&shown) { Profile::PAGES } else { Profile::FILES };
                 let runs = data_extents(&file, stat.size, stat.blocks, &found.path).map_err(|e| said(&e))?;
                 let mut blocks = BlockReader::new(file, stat.size, runs, profile);

@@ -85,6 +85,8 @@ pub(super) fn run(
                     let result = work(repository, session, waiting, &done, stop, monitor);
                     if result.is_err() {
                         stop.store(true, Ordering::Relaxed);
+                        // The scanner may be waiting to hand over a batch, and sees the flag only then.
+                        while lock(waiting).recv().is_ok() {}
                     }
                     result
                 })
@@ -129,13 +131,17 @@ fn work(
             continue;
         }
         let result = match job {
-            Job::Batch(number, items) => Some((number, worker.batch(items)?)),
-            Job::Big(file) => worker.share(&file)?,
+            Job::Batch(number, items) => worker.batch(items).map(|outcomes| Some((number, outcomes))),
+            Job::Big(file) => worker.share(&file),
         };
-        if let Some(result) = result
-            && done.send(result).is_err()
-        {
-            break;
+        match result {
+            Ok(Some(result)) => {
+                if done.send(result).is_err() {
+                    break;
+                }
+            }
+            Ok(None) | Err(super::Error::Repo(repo::Error::Interrupted)) => {}
+            Err(error) => return Err(error),
         }
     }
     // Also when the person stops the work: what is stored need not be stored again next time.

@@ -29,6 +29,14 @@ struct Content {
     bytes_new: u64,
 }
 
+/// A file that was read once, as it was when it was opened.
+struct Opened {
+    file: File,
+    before: Stat,
+    meta: Meta,
+    content: Content,
+}
+
 /// Why a file has no content: its own fault, or the repository's.
 enum Failure {
     File(String),
@@ -94,24 +102,24 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
 
     /// A regular file, read until nothing happens to it while it is read. `first` is a first reading
     /// that was done already, with the state before it.
-    fn file(&mut self, found: &Found, mut first: Option<(File, Stat, Content)>) -> Reading<Kept> {
+    fn file(&mut self, found: &Found, mut first: Option<Opened>) -> Reading<Kept> {
         for attempt in 1..=READ_ATTEMPTS_MAX {
-            let (file, before, content) = match first.take() {
+            let Opened { file, before, meta, content } = match first.take() {
                 Some(read) => read,
                 None => {
-                    let (file, before) = open_file(found).map_err(|e| of_file(&e))?;
-                    if let Some(kept) = self.database(found, &file, &before)? {
+                    let (file, before, meta) = open_file(found).map_err(|e| of_file(&e))?;
+                    if let Some(kept) = self.database(found, &file, &before, &meta)? {
                         return Ok(kept);
                     }
                     let mut reader = open_reader(file, &before, &found.path)?;
                     let content = self.read(&mut reader, &found.path)?;
-                    (reader.into_file(), before, content)
+                    Opened { file: reader.into_file(), before, meta, content }
                 }
             };
             let after = state(&file, &found.path).map_err(|e| of_file(&e))?;
             let same = same_stat(&before, &after);
             if same || attempt == READ_ATTEMPTS_MAX {
-                let mut kept = self.kept_file(found, &file, &before, content)?;
+                let mut kept = self.kept_file(found, &file, &before, meta, content)?;
                 if !same {
                     // Inode 0 fits no file: next time it is read in any case.
                     kept.record.stat.inode = 0;
@@ -125,15 +133,14 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         Err(Failure::File("it was not read".to_owned()))
     }
 
-    fn kept_file(&self, found: &Found, file: &File, stat: &Stat, content: Content) -> Reading<Kept> {
+    fn kept_file(&self, found: &Found, file: &File, stat: &Stat, meta: Meta, content: Content) -> Reading<Kept> {
         if stat.size >= CACHE_BYTES_MAX {
             advise_done(file, 0, 0);
         }
         let xattrs = read_xattrs_fd(file, &found.path).map_err(|e| of_file(&e))?;
-        let meta = Meta { xattrs, ..found.meta.clone() };
+        let meta = Meta { xattrs, ..meta };
         let file_stat = FileStat { inode: stat.ino, ctime: stat.ctime, size: stat.size, beside: Vec::new() };
         let mut kept = kept(found, Node::File(content.extents), meta, file_stat);
-        kept.record.entry.meta.mtime = stat.mtime;
         kept.record.places = content.places;
         kept.bytes_read = content.bytes;
         kept.bytes_new = content.bytes_new;
@@ -182,7 +189,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
 
     /// A database goes through SQLite's own backup; `None` for any other file, and for one that
     /// SQLite cannot open.
-    fn database(&mut self, found: &Found, file: &File, stat: &Stat) -> Reading<Option<Kept>> {
+    fn database(&mut self, found: &Found, file: &File, stat: &Stat, meta: &Meta) -> Reading<Option<Kept>> {
         use std::os::unix::fs::FileExt;
         let mut header = [0; 100];
         if stat.size < 100 || file.read_exact_at(&mut header, 0).is_err() || !is_sqlite(&header) {
@@ -206,7 +213,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         let size = copy.file.metadata().map_err(|e| of_file(&e))?.len();
         let mut reader = BlockReader::new(copy.file, size, vec![(0, size)], Profile::PAGES);
         let content = self.read(&mut reader, &found.path)?;
-        let mut kept = self.kept_file(found, file, stat, content)?;
+        let mut kept = self.kept_file(found, file, stat, meta.clone(), content)?;
         kept.record.stat.beside = beside;
         kept.sqlite = true;
         kept.warning = copy.flaw.map(|flaw| Warning::missing(shown(&found.path), flaw));
@@ -250,7 +257,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         let cursor = std::mem::replace(&mut *lock(&file.cursor), Cursor::Unopened);
         let result = match cursor {
             Cursor::Failed(message) => Err(Failure::File(message)),
-            Cursor::Open { reader, before, .. } => {
+            Cursor::Open { reader, before, meta, .. } => {
                 let mut parts = std::mem::take(&mut *lock(&file.parts));
                 parts.sort_unstable_by_key(|(at, _)| *at);
                 let mut content = Content::default();
@@ -260,7 +267,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
                     content.bytes += part.bytes;
                     content.bytes_new += part.bytes_new;
                 }
-                self.file(found, Some((reader.into_file(), before, content)))
+                self.file(found, Some(Opened { file: reader.into_file(), before, meta, content }))
             }
             Cursor::Unopened | Cursor::Database => self.file(found, None),
         };
@@ -321,6 +328,7 @@ enum Cursor {
     Open {
         reader: Box<BlockReader>,
         before: Stat,
+        meta: Meta,
         turns: u64,
         ended: bool,
     },
@@ -370,13 +378,13 @@ impl BigFile {
 
     fn open(&self) -> Cursor {
         use std::os::unix::fs::FileExt;
-        let opened = open_file(&self.found).map_err(|e| of_file(&e)).and_then(|(file, before)| {
+        let opened = open_file(&self.found).map_err(|e| of_file(&e)).and_then(|(file, before, meta)| {
             let mut header = [0; 16];
             if file.read_exact_at(&mut header, 0).is_ok() && is_sqlite(&header) {
                 return Ok(Cursor::Database);
             }
             let reader = Box::new(open_reader(file, &before, &self.found.path)?);
-            Ok(Cursor::Open { reader, before, turns: 0, ended: false })
+            Ok(Cursor::Open { reader, before, meta, turns: 0, ended: false })
         });
         match opened {
             Ok(cursor) => cursor,

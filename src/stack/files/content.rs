@@ -1,8 +1,9 @@
 //! Reading found files: opening without a path, holes, and noticing that a file changed meanwhile.
 
-use super::found::{Found, Stat, file_type, state_of};
+use super::found::{Found, Stat, file_type, meta_of, state_of};
 use super::handle::{open_quietly, stat_fd};
 use super::{Error, Result};
+use crate::repo::entry::Meta;
 use rustix::fs::{Advice, FileType, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
@@ -12,12 +13,13 @@ use std::os::fd::AsFd;
 /// A hole shorter than this is read as zeros: a run of its own would cost more than it saves.
 pub const HOLE_BYTES_MIN: u64 = 64 << 10;
 
-/// Opens a found regular file for reading, and says what state it is in now. The time of last
+/// Opens a found regular file for reading, and says what state and attributes (without the extended
+/// ones) it has now, which may be others than when it was found. The time of last
 /// access is left alone where the system allows that.
 ///
 /// # Errors
 /// It is gone, may not be read, or is no regular file any more.
-pub fn open_file(found: &Found) -> Result<(File, Stat)> {
+pub fn open_file(found: &Found) -> Result<(File, Stat, Meta)> {
     // Not to wait for a writer, should a pipe have taken its place.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let open = |error| Error::io("open", &found.path, error);
@@ -26,7 +28,7 @@ pub fn open_file(found: &Found) -> Result<(File, Stat)> {
     if file_type(&stat) != FileType::RegularFile {
         return Err(Error::unfit(&found.path, "is no regular file any more"));
     }
-    Ok((File::from(fd), state_of(&stat)))
+    Ok((File::from(fd), state_of(&stat), meta_of(&stat)))
 }
 
 /// The state of an open file; `path` is for the message.

@@ -15,7 +15,7 @@ use crate::repo::manifest::SourceEntry;
 use crate::repo::reader::Reader;
 use crate::repo::walk::TreeWalker;
 use crate::repo::{self, sync::Chain};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use window::Window;
@@ -149,6 +149,7 @@ pub fn restore_folder(
             break;
         }
     }
+    restore.adopt_links(source)?;
     if options.exact && restore.done.lost.is_empty() {
         restore.remove_others(target, &kept)?;
     }
@@ -201,6 +202,35 @@ impl Restore<'_, '_> {
                 self.note(&path[..at], made);
             }
         }
+    }
+
+    /// Of links whose first name is not restored the first one becomes the file itself.
+    fn adopt_links(&mut self, source: &SourceEntry) -> Result<()> {
+        let mut heirs: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+        for (path, first) in std::mem::take(&mut self.links) {
+            if is_wanted(self.options, &first) {
+                self.links.push((path, first));
+            } else if let Some(heir) = heirs.get(&first) {
+                self.links.push((path, heir.clone()));
+            } else {
+                heirs.insert(first, path);
+            }
+        }
+        let mut walker = TreeWalker::new(&source.tree);
+        let (mut window, mut entries, mut more) = (Window::default(), Vec::new(), !heirs.is_empty());
+        while more && !heirs.is_empty() {
+            more = walker.next(self.reader, &mut entries, window::WINDOW_FILES)?;
+            for entry in entries.drain(..) {
+                if let Some(heir) = heirs.remove(&entry.path) {
+                    self.entry(Entry { path: heir, ..entry }, &mut window);
+                }
+            }
+            self.run(&mut window)?;
+        }
+        for heir in heirs.into_values() {
+            self.done.lose(&heir, "the file that it is another name of is lost".to_owned(), true);
+        }
+        Ok(())
     }
 
     fn note(&mut self, path: &[u8], placed: files::Result<Vec<Difference>>) {

@@ -83,7 +83,7 @@ fn picture(found: &Found, firsts: &mut HashMap<u64, String>) -> Picture {
     match found.kind {
         FoundKind::Symlink => picture.link = Some(found.read_link().unwrap()),
         FoundKind::File => {
-            let (file, stat) = open_file(found).unwrap();
+            let (file, stat, _) = open_file(found).unwrap();
             picture.runs = data_extents(&file, stat.size, stat.blocks, &found.path).unwrap();
             picture.size = stat.size;
             for (offset, length) in &picture.runs {
@@ -139,7 +139,7 @@ fn copy_tree(from: &Path, placer: &Placer) -> Vec<Difference> {
 }
 
 fn copy_file(found: &Found, placer: &Placer, meta: &Meta) -> Vec<Difference> {
-    let (file, stat) = open_file(found).unwrap();
+    let (file, stat, _) = open_file(found).unwrap();
     let pending = placer.begin_file(&found.path, stat.size).unwrap();
     for (offset, length) in data_extents(&file, stat.size, stat.blocks, &found.path).unwrap() {
         let mut bytes = vec![0; length as usize];

@@ -167,7 +167,7 @@ fn a_file_that_changes_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), b"SQLite format 3\0...").unwrap();
     let all = found(dir.path());
-    let (file, before) = open_file(&all[1]).unwrap();
+    let (file, before, _) = open_file(&all[1]).unwrap();
     assert!(content::same_stat(&all[1].stat, &before));
     assert!(content::is_sqlite(&fs::read(dir.path().join("f")).unwrap()));
     fs::write(dir.path().join("f"), b"other").unwrap();
