@@ -5,9 +5,11 @@
 
 mod compress;
 mod cut;
+mod tar;
 
 pub use compress::{Codec, Compressor, decompress};
 pub use cut::{Cutter, Profile};
+pub use tar::{Piece, TarSplitter};
 
 use crate::id::ChunkId;
 

@@ -8,7 +8,7 @@ use crate::repo::reader::Reader;
 use crate::repo::select::Scope;
 use crate::repo::walk::TreeWalker;
 use crate::repo::{Repository, Snapshot};
-use crate::stack::capture::read::{Block, BlockReader};
+use crate::stack::capture::read::{Block, BlockReader, Part};
 use crate::stack::files::content::{data_extents, open_file};
 use crate::stack::files::{Event, Excludes, Found, FoundKind, WalkOptions, walk};
 use serde::Serialize;
@@ -166,18 +166,27 @@ fn entry_of(
 }
 
 fn cut(repository: &Repository, reader: &Reader<'_>, blocks: &mut BlockReader) -> std::io::Result<Vec<Extent>> {
+    let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut extents = Vec::new();
     let mut block = Block::default();
     while blocks.next(repository.cutter(), &mut block)? {
-        extents.extend((block.hole > 0).then_some(Extent::Hole { len: block.hole }));
-        let mut rest = block.data.as_slice();
-        for len in &block.cuts {
-            let (chunk, behind) = rest.split_at(*len);
-            rest = behind;
-            extents.push(Extent::Chunk { id: reader.name(chunk), len: u32::try_from(*len).unwrap_or(u32::MAX) });
+        for (number, item) in &block.items {
+            extents.push(match *item {
+                Part::Hole { len } => (*number, Extent::Hole { len }),
+                Part::Chunk { start, len } => {
+                    let id = reader.name(&block.data[start..start + len]);
+                    (*number, Extent::Chunk { id, len: length(len) })
+                }
+            });
+        }
+        for group in &block.groups {
+            let id = reader.name(&group.bytes);
+            let slices = group.slices.iter();
+            extents.extend(slices.map(|(number, from, len)| (*number, Extent::Slice { id, from: *from, len: *len })));
         }
     }
-    Ok(extents)
+    extents.sort_unstable_by_key(|(number, _)| *number);
+    Ok(extents.into_iter().map(|(_, extent)| extent).collect())
 }
 
 fn compare(old: &[Entry], new: &[Entry]) -> Vec<DiffLine> {

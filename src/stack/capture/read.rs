@@ -1,25 +1,59 @@
 //! Reading a file block by block, each block cut into chunks.
 //!
 //! A block is some 4 MiB that end on a chunk's border: enough for one segment, small enough that two
-//! workers can take turns. Where the borders lie does not depend on the blocks.
+//! workers can take turns. Where the borders lie does not depend on the blocks. Archives are cut
+//! where the files in them begin and end; what lies between those is gathered, and many such pieces
+//! make one chunk, of which each is a slice.
+//!
+//! Every piece of the file has a number, by which the pieces are put into order again.
 
-use crate::chunk::{Cutter, Profile};
+use crate::chunk::{Cutter, Piece, Profile, TarSplitter};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Bytes read for one block.
 const BLOCK_BYTES: usize = 4 << 20;
+/// Pieces between an archive's files are gathered until there are so many bytes, at a border …
+const GROUP_BYTES_MIN: usize = 16 << 10;
+/// … or so many, at any place.
+const GROUP_BYTES_MAX: usize = 256 << 10;
 
-/// A run of chunks, to be filled again and again.
+/// A piece of a file that stands alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Zeros that no block of the file system holds.
+    Hole {
+        /// How many.
+        len: u64,
+    },
+    /// A chunk: these bytes of the block's data.
+    Chunk {
+        /// The first.
+        start: usize,
+        /// How many.
+        len: usize,
+    },
+}
+
+/// Pieces of a file that are stored as one chunk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The chunk.
+    pub bytes: Vec<u8>,
+    /// Each piece: its number, and its first byte and length in the chunk.
+    pub slices: Vec<(u64, u32, u32)>,
+}
+
+/// A run of pieces, to be filled again and again.
 #[derive(Default)]
 pub struct Block {
-    /// Zeros before the data that no block of the file system holds.
-    pub hole: u64,
-    /// The chunks, one after the other.
+    /// What was read.
     pub data: Vec<u8>,
-    /// Their lengths.
-    pub cuts: Vec<usize>,
+    /// The pieces that stand alone, with their numbers.
+    pub items: Vec<(u64, Part)>,
+    /// The chunks of gathered pieces that have become whole.
+    pub groups: Vec<Group>,
 }
 
 /// Reads the data runs of a file in order.
@@ -33,13 +67,32 @@ pub struct BlockReader {
     size: u64,
     /// Bytes that were read and not yet cut.
     rest: Vec<u8>,
+    number: u64,
+    /// Whether the file may be an archive; asked once, at its beginning.
+    may_be_archive: bool,
+    splitter: Option<TarSplitter>,
+    group: Group,
+    pieces: Vec<Piece>,
 }
 
 impl BlockReader {
     /// Reads `runs` of a file of `size` bytes, cutting by `profile`.
     pub fn new(file: File, size: u64, mut runs: Vec<(u64, u64)>, profile: Profile) -> Self {
+        let may_be_archive = runs == [(0, size)] && matches!(profile, Profile::Content { .. });
         runs.reverse();
-        Self { file, profile, runs, covered: 0, size, rest: Vec::new() }
+        Self {
+            file,
+            profile,
+            runs,
+            covered: 0,
+            size,
+            rest: Vec::new(),
+            number: 0,
+            may_be_archive,
+            splitter: None,
+            group: Group::default(),
+            pieces: Vec::new(),
+        }
     }
 
     /// Gives the file back.
@@ -47,19 +100,23 @@ impl BlockReader {
         self.file
     }
 
-    /// Fills `block` with the next chunks; false at the end. The last block may be a hole alone.
+    /// Fills `block` with the next pieces; false at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn next(&mut self, cutter: &Cutter, block: &mut Block) -> io::Result<bool> {
-        block.cuts.clear();
+        block.items.clear();
+        block.groups.clear();
         block.data.clear();
-        block.hole = 0;
         let Some((start, length)) = self.runs.pop() else {
-            block.hole = self.size.saturating_sub(self.covered);
+            self.flush_group(block);
+            self.add_hole(self.size.saturating_sub(self.covered), block);
             self.covered = self.size.max(self.covered);
-            return Ok(block.hole > 0);
+            return Ok(!block.items.is_empty() || !block.groups.is_empty());
         };
         // Between a run's blocks `start` is where reading goes on; what is left over lies before it.
         let first = start - self.rest.len() as u64;
-        block.hole = first.saturating_sub(self.covered);
+        self.add_hole(first.saturating_sub(self.covered), block);
         std::mem::swap(&mut block.data, &mut self.rest);
         let kept = block.data.len();
         let want = usize::try_from(length).unwrap_or(usize::MAX).min(BLOCK_BYTES);
@@ -67,7 +124,7 @@ impl BlockReader {
         let got = read_full(&self.file, start, &mut block.data[kept..])?;
         block.data.truncate(kept + got);
         let ends = got < want || want as u64 == length;
-        let total = cut_all(cutter, self.profile, &block.data, ends, &mut block.cuts);
+        let total = self.cut(cutter, block, ends);
         self.rest.clear();
         self.rest.extend_from_slice(&block.data[total..]);
         block.data.truncate(total);
@@ -81,17 +138,87 @@ impl BlockReader {
         }
         Ok(true)
     }
-}
 
-/// Cuts as much of `data` as can be cut for certain, all of it if the run `ends` there.
-fn cut_all(cutter: &Cutter, profile: Profile, data: &[u8], ends: bool, cuts: &mut Vec<usize>) -> usize {
-    let mut at = 0;
-    while at < data.len() && (ends || data.len() - at >= profile.max()) {
-        let len = cutter.cut(profile, &data[at..]);
-        cuts.push(len);
-        at += len;
+    fn add_hole(&mut self, len: u64, block: &mut Block) {
+        if len > 0 {
+            block.items.push((self.number, Part::Hole { len }));
+            self.number += 1;
+        }
     }
-    at
+
+    /// Cuts as much of the block's data as can be cut for certain, all of it if the run `ends`
+    /// there; gives how many bytes that is.
+    fn cut(&mut self, cutter: &Cutter, block: &mut Block, ends: bool) -> usize {
+        if std::mem::take(&mut self.may_be_archive) {
+            self.splitter = TarSplitter::for_content(&block.data);
+        }
+        if self.splitter.is_some() {
+            return self.split(cutter, block, ends);
+        }
+        let (data, mut at) = (&block.data, 0);
+        while at < data.len() && (ends || data.len() - at >= self.profile.max()) {
+            let len = cutter.cut(self.profile, &data[at..]);
+            block.items.push((self.number, Part::Chunk { start: at, len }));
+            self.number += 1;
+            at += len;
+        }
+        at
+    }
+
+    fn split(&mut self, cutter: &Cutter, block: &mut Block, ends: bool) -> usize {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.clear();
+        let Some(splitter) = &mut self.splitter else { return 0 };
+        let total = splitter.split(cutter, self.profile, &block.data, ends, &mut pieces);
+        let mut at = 0;
+        for piece in &pieces {
+            match *piece {
+                Piece::Content { len } => {
+                    block.items.push((self.number, Part::Chunk { start: at, len }));
+                    self.number += 1;
+                    at += len;
+                }
+                Piece::Between { len, border } => {
+                    self.gather(&block.data[at..at + len]);
+                    at += len;
+                    let gathered = self.group.bytes.len();
+                    if gathered >= GROUP_BYTES_MAX || (border && gathered >= GROUP_BYTES_MIN) {
+                        self.flush_group(block);
+                    }
+                }
+            }
+        }
+        self.pieces = pieces;
+        total
+    }
+
+    /// Adds a piece to the open group, joined with the one before it if that is its neighbour.
+    fn gather(&mut self, bytes: &[u8]) {
+        let len = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let from = len(self.group.bytes.len());
+            // A small file's content can be no longer than that, but a long name's could.
+            let (part, behind) = rest.split_at(rest.len().min(GROUP_BYTES_MAX));
+            rest = behind;
+            self.group.bytes.extend_from_slice(part);
+            match self.group.slices.last_mut() {
+                Some((number, start, sum)) if *number + 1 == self.number && *start + *sum == from => {
+                    *sum += len(part.len());
+                }
+                _ => {
+                    self.group.slices.push((self.number, from, len(part.len())));
+                    self.number += 1;
+                }
+            }
+        }
+    }
+
+    fn flush_group(&mut self, block: &mut Block) {
+        if !self.group.bytes.is_empty() {
+            block.groups.push(std::mem::take(&mut self.group));
+        }
+    }
 }
 
 fn read_full(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<usize> {
@@ -128,13 +255,12 @@ mod tests {
         let (mut block, mut pieces) = (Block::default(), Vec::new());
         let mut holes = Vec::new();
         while reader.next(&cutter, &mut block).unwrap() {
-            holes.extend((block.hole > 0).then_some(block.hole));
-            let mut at = 0;
-            for len in &block.cuts {
-                pieces.push(block.data[at..at + len].to_vec());
-                at += len;
+            for (_, item) in &block.items {
+                match *item {
+                    Part::Hole { len } => holes.push(len),
+                    Part::Chunk { start, len } => pieces.push(block.data[start..start + len].to_vec()),
+                }
             }
-            assert_eq!(at, block.data.len());
         }
         assert_eq!(holes, vec![1 << 20, 7 << 20]);
         let mut whole = Vec::new();
@@ -148,5 +274,42 @@ mod tests {
         }
         assert_eq!(pieces.len(), whole.len());
         assert!(pieces == whole);
+    }
+
+    #[test]
+    fn an_archive_comes_together_from_its_pieces() {
+        let mut tar = tar::Builder::new(Vec::new());
+        for at in 0..900usize {
+            let mut content = vec![0; (at * 6007) % 50_000];
+            blake3::Hasher::new().update(&at.to_le_bytes()).finalize_xof().fill(&mut content);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, format!("folder/{at}"), content.as_slice()).unwrap();
+        }
+        let archive = tar.into_inner().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&archive).unwrap();
+        let size = archive.len() as u64;
+        let mut reader = BlockReader::new(file, size, vec![(0, size)], Profile::FILES);
+        let (cutter, mut block) = (Cutter::new(&[3; 32]), Block::default());
+        let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut groups = 0;
+        while reader.next(&cutter, &mut block).unwrap() {
+            for (number, item) in &block.items {
+                let Part::Chunk { start, len } = *item else { panic!("a hole in {item:?}") };
+                parts.push((*number, block.data[start..start + len].to_vec()));
+            }
+            for group in &block.groups {
+                groups += 1;
+                for (number, from, len) in &group.slices {
+                    parts.push((*number, group.bytes[*from as usize..(*from + *len) as usize].to_vec()));
+                }
+            }
+        }
+        parts.sort();
+        assert!(parts.iter().enumerate().all(|(at, (number, _))| at as u64 == *number));
+        let joined: Vec<u8> = parts.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        assert!(joined == archive);
+        assert!((2..60).contains(&groups), "{groups}");
     }
 }

@@ -1,9 +1,10 @@
 //! A worker of a capture: everything between a found thing and its record.
 
 use super::job::{Item, Kept, Outcome};
-use super::read::{Block, BlockReader};
+use super::read::{Block, BlockReader, Part};
 use super::{Result, scan, sqlite};
 use crate::chunk::Profile;
+use crate::id::ChunkId;
 use crate::limits::READ_ATTEMPTS_MAX;
 use crate::monitor::{Monitor, Warning, lock};
 use crate::repo::entry::{Entry, Extent, Meta, Node, shown};
@@ -20,13 +21,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A file of at least this size does not stay in the page cache on snap's account.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 
+/// A pack and a segment of it.
+type StoredAt = (PackRef, u32);
+
 /// The chunks of a file, as far as they are known.
 #[derive(Default)]
 struct Content {
-    extents: Vec<Extent>,
-    places: Vec<(PackRef, u32)>,
+    /// Each with its number in the file, and where it is stored unless it is a hole.
+    extents: Vec<(u64, Extent, Option<StoredAt>)>,
     bytes: u64,
     bytes_new: u64,
+}
+
+impl Content {
+    /// The extents in the order of the file, and the places of those that are stored.
+    fn in_order(mut self) -> (Vec<Extent>, Vec<StoredAt>) {
+        self.extents.sort_unstable_by_key(|(number, ..)| *number);
+        let places = self.extents.iter().filter_map(|(_, _, place)| *place).collect();
+        (self.extents.into_iter().map(|(_, extent, _)| extent).collect(), places)
+    }
 }
 
 /// A file that was read once, as it was when it was opened.
@@ -140,10 +153,11 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         let xattrs = read_xattrs_fd(file, &found.path).map_err(|e| of_file(&e))?;
         let meta = Meta { xattrs, ..meta };
         let file_stat = FileStat { inode: stat.ino, ctime: stat.ctime, size: stat.size, beside: Vec::new() };
-        let mut kept = kept(found, Node::File(content.extents), meta, file_stat);
-        kept.record.places = content.places;
-        kept.bytes_read = content.bytes;
-        kept.bytes_new = content.bytes_new;
+        let (bytes, bytes_new) = (content.bytes, content.bytes_new);
+        let (extents, places) = content.in_order();
+        let mut kept = kept(found, Node::File(extents), meta, file_stat);
+        kept.record.places = places;
+        (kept.bytes_read, kept.bytes_new) = (bytes, bytes_new);
         Ok(kept)
     }
 
@@ -168,23 +182,33 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
     }
 
     fn put(&mut self, block: &Block, content: &mut Content) -> Reading<()> {
-        if block.hole > 0 {
-            content.extents.push(Extent::Hole { len: block.hole });
+        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        for (number, item) in &block.items {
+            match *item {
+                Part::Hole { len } => content.extents.push((*number, Extent::Hole { len }, None)),
+                Part::Chunk { start, len } => {
+                    let (id, place) = self.put_chunk(&block.data[start..start + len], content)?;
+                    content.extents.push((*number, Extent::Chunk { id, len: length(len) }, Some(place)));
+                }
+            }
         }
-        let mut rest = block.data.as_slice();
-        for len in &block.cuts {
-            let (chunk, behind) = rest.split_at(*len);
-            rest = behind;
-            let stored = self.sink.put(chunk)?;
-            content.extents.push(Extent::Chunk { id: stored.id, len: u32::try_from(*len).unwrap_or(u32::MAX) });
-            content.places.push((stored.pack, stored.segment));
-            if stored.added {
-                content.bytes_new += *len as u64;
+        for group in &block.groups {
+            let (id, place) = self.put_chunk(&group.bytes, content)?;
+            for (number, from, len) in &group.slices {
+                content.extents.push((*number, Extent::Slice { id, from: *from, len: *len }, Some(place)));
             }
         }
         content.bytes += block.data.len() as u64;
         self.monitor.advance(block.data.len() as u64);
         Ok(())
+    }
+
+    fn put_chunk(&mut self, plain: &[u8], content: &mut Content) -> Reading<(ChunkId, StoredAt)> {
+        let stored = self.sink.put(plain)?;
+        if stored.added {
+            content.bytes_new += plain.len() as u64;
+        }
+        Ok((stored.id, (stored.pack, stored.segment)))
     }
 
     /// A database goes through SQLite's own backup; `None` for any other file, and for one that
@@ -229,13 +253,13 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
             let mut block = std::mem::take(&mut self.block);
             let turn = file.take_turn(self.repository, &mut block);
             let result = match turn {
-                Some(at) => {
+                true => {
                     let mut content = Content::default();
                     let put = self.put(&block, &mut content);
-                    lock(&file.parts).push((at, content));
+                    lock(&file.parts).push(content);
                     put.map(|()| true)
                 }
-                None => Ok(false),
+                false => Ok(false),
             };
             self.block = block;
             match result {
@@ -258,12 +282,9 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         let result = match cursor {
             Cursor::Failed(message) => Err(Failure::File(message)),
             Cursor::Open { reader, before, meta, .. } => {
-                let mut parts = std::mem::take(&mut *lock(&file.parts));
-                parts.sort_unstable_by_key(|(at, _)| *at);
                 let mut content = Content::default();
-                for (_, part) in parts {
+                for part in std::mem::take(&mut *lock(&file.parts)) {
                     content.extents.extend(part.extents);
-                    content.places.extend(part.places);
                     content.bytes += part.bytes;
                     content.bytes_new += part.bytes_new;
                 }
@@ -320,7 +341,7 @@ pub(super) struct BigFile {
     found: Found,
     tickets: AtomicUsize,
     cursor: Mutex<Cursor>,
-    parts: Mutex<Vec<(u64, Content)>>,
+    parts: Mutex<Vec<Content>>,
 }
 
 enum Cursor {
@@ -329,7 +350,6 @@ enum Cursor {
         reader: Box<BlockReader>,
         before: Stat,
         meta: Meta,
-        turns: u64,
         ended: bool,
     },
     /// To be read by one worker alone.
@@ -350,28 +370,24 @@ impl BigFile {
         Self { number, found, tickets, cursor, parts: Mutex::new(Vec::new()) }
     }
 
-    /// The next block, and where it stands; `None` when there is nothing more to take.
-    fn take_turn(&self, repository: &Repository, block: &mut Block) -> Option<u64> {
+    /// Reads the next block; false when there is nothing more to take.
+    fn take_turn(&self, repository: &Repository, block: &mut Block) -> bool {
         let mut cursor = lock(&self.cursor);
         if matches!(*cursor, Cursor::Unopened) {
             *cursor = self.open();
         }
-        let Cursor::Open { reader, turns, ended, .. } = &mut *cursor else { return None };
+        let Cursor::Open { reader, ended, .. } = &mut *cursor else { return false };
         if *ended {
-            return None;
+            return false;
         }
         match reader.next(repository.cutter(), block) {
-            Ok(true) => {
-                *turns += 1;
-                Some(*turns)
-            }
-            Ok(false) => {
-                *ended = true;
-                None
+            Ok(more) => {
+                *ended = !more;
+                more
             }
             Err(error) => {
                 cursor.fail(format!("cannot read {}: {error}", shown(&self.found.path)));
-                None
+                false
             }
         }
     }
@@ -384,7 +400,7 @@ impl BigFile {
                 return Ok(Cursor::Database);
             }
             let reader = Box::new(open_reader(file, &before, &self.found.path)?);
-            Ok(Cursor::Open { reader, before, meta, turns: 0, ended: false })
+            Ok(Cursor::Open { reader, before, meta, ended: false })
         });
         match opened {
             Ok(cursor) => cursor,
