@@ -60,6 +60,15 @@ impl LocalStore {
         self.root.join(key.path())
     }
 
+    /// Makes the folder of `path` durably if it is missing and the one above it is there.
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let folder = parent_of(path);
+        if folder.is_dir() || !parent_of(&folder).is_dir() {
+            return Ok(());
+        }
+        create_dir_durable(&folder)
+    }
+
     fn open(&self, key: &Key) -> Result<File> {
         File::open(self.path(key)).map_err(|source| read_error(key, source))
     }
@@ -115,6 +124,9 @@ impl ReadStore for LocalStore {
                     }
                 }
             }
+            // Copies made by programs that keep no empty folders lack this one. The others are never
+            // empty once there is a snapshot, so where they are missing something has gone.
+            Kind::Mark if self.root.is_dir() && !folder.exists() => {}
             _ => list_folder(&folder, kind.folder(), kind, &mut listing)?,
         }
         Ok(listing)
@@ -169,7 +181,9 @@ fn list_folder(dir: &Path, shown: &str, kind: Kind, listing: &mut Listing) -> Re
 
 impl Store for LocalStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
-        match write_new(&self.path(key), bytes, OBJECT_MODE) {
+        let path = self.path(key);
+        let written = self.make_folder(&path).and_then(|()| write_new(&path, bytes, OBJECT_MODE));
+        match written {
             Ok(()) => Ok(Put::Created),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Existed),
             Err(source) => Err(io_error("write", key.path(), source)),
@@ -238,7 +252,7 @@ impl Batch for LocalBatch<'_> {
         let mut folders = BTreeSet::new();
         for (key, staged) in self.staged {
             let path = self.store.path(&key);
-            match staged.publish(&path) {
+            match self.store.make_folder(&path).and_then(|()| staged.publish(&path)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(io_error("write", key.path(), source)),
@@ -249,5 +263,42 @@ impl Batch for LocalBatch<'_> {
             sync_dir(&folder).map_err(|source| io_error("write into", folder.display().to_string(), source))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies by git, or from an object store, have no empty folders.
+    #[test]
+    fn missing_folders_below_the_root_are_made_when_they_are_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::at(dir.path().join("repository"));
+        store.create_layout().unwrap();
+        for name in ["packs/ab", "marks"] {
+            std::fs::remove_dir(store.root().join(name)).unwrap();
+        }
+        assert!(store.list(Kind::Mark).unwrap().objects.is_empty());
+        assert_eq!(store.list(Kind::Pack).unwrap(), Listing::default());
+        let (pack, mark) = (Key::Object(Kind::Pack, [0xab; 32]), Key::Object(Kind::Mark, [1; 32]));
+        let mut upload = store.upload().unwrap();
+        upload.write(b"sealed").unwrap();
+        let mut batch = store.batch();
+        batch.add(pack.clone(), upload).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(store.put(&mark, b"mark").unwrap(), Put::Created);
+        assert_eq!(store.get(&pack).unwrap(), b"sealed");
+        assert_eq!(store.list(Kind::Mark).unwrap().objects, [Listed { key: mark, bytes: 4 }]);
+    }
+
+    /// A disk that is not mounted must not get a repository of its own on the one below.
+    #[test]
+    fn a_missing_root_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::at(dir.path().join("not/mounted"));
+        assert!(store.put(&Key::Object(Kind::Index, [1; 32]), b"x").is_err());
+        assert!(Kind::ALL.iter().all(|kind| store.list(*kind).is_err()));
+        assert!(!dir.path().join("not").exists());
     }
 }
