@@ -7,6 +7,7 @@ mod fidelity;
 mod inject;
 mod need;
 mod power;
+mod recover;
 mod refusal;
 mod scene;
 mod seeded;
