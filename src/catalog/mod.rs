@@ -52,11 +52,11 @@ pub enum Error {
 impl Error {
     /// True if throwing the catalog away and filling it again would help.
     pub fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SchemaChanged, Unknown};
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, ReadOnly, SchemaChanged, Unknown};
         match self {
             Error::Damaged { .. } => true,
             Error::Sqlite { source, .. } => match source.sqlite_error_code() {
-                Some(code) => matches!(code, DatabaseCorrupt | NotADatabase | SchemaChanged | Unknown),
+                Some(code) => matches!(code, DatabaseCorrupt | NotADatabase | ReadOnly | SchemaChanged | Unknown),
                 // A column of another type, a missing row: not what this program wrote.
                 None => true,
             },

@@ -1,6 +1,7 @@
 //! Exit codes and hints, in one place.
 
 use crate::commands::Error;
+use crate::stack::files;
 use crate::{crypto, repo, store};
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ impl From<Exit> for ExitCode {
 /// The exit code that an error leads to.
 pub fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Usage { .. } | Error::Settings { .. } => Exit::Usage,
+        Error::Usage { .. } | Error::Settings { .. } | Error::Files(files::Error::Pattern { .. }) => Exit::Usage,
         Error::Path { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
         Error::Crypto(error) => exit_of_crypto(error),
         Error::Repo(error) => exit_of_repo(error),

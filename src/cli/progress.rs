@@ -69,7 +69,7 @@ impl Progress {
             "event": "progress", "phase": events.phase, "unit": unit,
             "done": self.done.load(Ordering::Relaxed), "total": events.total,
         });
-        eprintln!("{line}");
+        text::tell(&line.to_string());
     }
 }
 
@@ -126,14 +126,14 @@ impl Monitor for Progress {
         }
         let style = Style::for_stderr();
         let mark = if warning.incomplete { style.bad("missing") } else { style.warn("note") };
-        self.bar.suspend(|| eprintln!("{mark}: {}: {}", warning.subject, warning.message));
+        self.bar.suspend(|| text::tell(&format!("{mark}: {}: {}", warning.subject, warning.message)));
     }
 
     fn cancelled(&self) -> bool {
         static TOLD: OnceLock<()> = OnceLock::new();
         let stop = self.interrupted.load(Ordering::Relaxed);
         if stop && TOLD.set(()).is_ok() {
-            self.bar.suspend(|| eprintln!("stopping…"));
+            self.bar.suspend(|| text::tell("stopping…"));
         }
         stop
     }

@@ -39,7 +39,7 @@ impl Output {
             match serde_json::to_string(report) {
                 Ok(document) => out = document + "\n",
                 Err(error) => {
-                    eprintln!("error: cannot write the answer as JSON: {error}");
+                    text::tell(&format!("error: cannot write the answer as JSON: {error}"));
                     return Exit::Failed;
                 }
             }
@@ -55,7 +55,7 @@ impl Output {
             // Whoever reads has read enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit,
             Err(error) => {
-                eprintln!("error: cannot write to standard output: {error}");
+                text::tell(&format!("error: cannot write to standard output: {error}"));
                 Exit::Failed
             }
         }
@@ -80,7 +80,7 @@ impl Output {
         if !self.quiet {
             let mut out = String::new();
             init_text(&mut out, Style::for_stderr(), report);
-            eprintln!("{out}");
+            text::tell(&out);
         }
     }
 
@@ -291,7 +291,7 @@ impl Listing {
     /// Ends the listing.
     pub fn finish(self, lost: &[String]) -> Exit {
         for what in lost {
-            eprintln!("damage: {what}");
+            text::tell(&format!("damage: {what}"));
         }
         let exit = if lost.is_empty() { Exit::Done } else { Exit::Damage };
         if !self.output.json {

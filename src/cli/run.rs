@@ -2,10 +2,11 @@
 
 use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RestoreArgs, RoleArg, ScopeArgs, ShowArgs};
 use super::exit::{Exit, exit_of, hint_of};
+use super::manual;
 use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
 use super::render::Output;
-use super::{manual, text::Style};
+use super::text::{self, Style};
 use crate::commands::{self, Env, Error, Result, env::Folders};
 use crate::repo::Repository;
 use crate::repo::check::{Reading, Share};
@@ -23,6 +24,10 @@ pub fn run() -> Exit {
         Err(error) => {
             // Help and version are answers, everything else is a mistake; clap knows where each goes.
             let _ = error.print();
+            if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+                let text = error.to_string();
+                give_error(text.trim_start_matches("error: ").trim_end(), None, Exit::Usage);
+            }
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
@@ -77,6 +82,7 @@ fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> 
         folders,
         prompt: Box::new(Terminal),
         monitor: Arc::clone(progress) as Arc<dyn crate::monitor::Monitor>,
+        spare: commands::env::SpareFolder::default(),
     })
 }
 
@@ -105,7 +111,12 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         }),
         Command::Check(args) => {
             let reading = reading(args.read_data.as_deref(), args.max_age.as_deref())?;
-            with_repository(env, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
+            match env.open() {
+                Err(error) => commands::check::unopened(&error).map(|report| output.check(&report)).ok_or(error),
+                Ok(repository) => with_open(&repository, |repository| {
+                    Ok(output.check(&commands::check::check(env, repository, reading)?))
+                }),
+            }
         }
         Command::Status => {
             with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
@@ -123,11 +134,14 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
 /// Opens the repository and works on it; if the local catalog turns out to be damaged, it is thrown
 /// away and the work is done once more.
 fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
-    let repository = env.open()?;
-    match work(&repository) {
+    with_open(&env.open()?, work)
+}
+
+fn with_open(repository: &Repository, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
+    match work(repository) {
         Err(error) if error.is_catalog_damage() => {
             repository.catalog().discard()?;
-            work(&repository)
+            work(repository)
         }
         other => other,
     }
@@ -157,11 +171,13 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
 
 fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
     let scope = scope(&args.scope);
-    if let Some((id, path)) = args.id.split_once(':').filter(|(id, _)| *id != "latest" || !args.files) {
-        // `latest:TAG` names a snapshot; `latest:PATH` a file. A tag wins.
-        let is_tag = id == "latest";
+    // `latest:TAG` and `@2026-11-20T03:00` name snapshots too: a snapshot wins over a file.
+    let is_time = args.id.starts_with('@');
+    let parts = if is_time { args.id.rsplit_once(':') } else { args.id.split_once(':') };
+    if let Some((id, path)) = parts.filter(|_| !args.files) {
+        let may_be_snapshot = is_time || id == "latest";
         return with_repository(env, |repository| {
-            if is_tag && commands::show::show(env, repository, &scope, &args.id).is_ok() {
+            if may_be_snapshot && commands::show::show(env, repository, &scope, &args.id).is_ok() {
                 return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
             }
             commands::show::cat(repository, &scope, id, path, &mut std::io::stdout().lock())?;
@@ -266,19 +282,24 @@ fn fail(json: bool, error: &Error) -> Exit {
     let (message, hint) = (Chain(error).to_string(), hint_of(error));
     if exit != Exit::Interrupted || json {
         let style = Style::for_stderr();
-        eprintln!("{}: {message}", style.bad("error"));
+        text::tell(&format!("{}: {message}", style.bad("error")));
         if let Some(hint) = &hint {
-            eprintln!("  {hint}");
+            text::tell(&format!("  {hint}"));
         }
     } else {
-        eprintln!("interrupted; what was stored so far is kept and will not be stored again");
+        text::tell("interrupted; what was stored so far is kept and will not be stored again");
     }
     if json {
-        let document = serde_json::json!({ "error": { "message": message, "hint": hint, "exit_code": exit as u8 } });
-        // A closed pipe changes nothing about the exit code.
-        let _ = writeln!(std::io::stdout().lock(), "{document}");
+        give_error(&message, hint.as_deref(), exit);
     }
     exit
+}
+
+/// What went wrong, for a program that reads JSON.
+fn give_error(message: &str, hint: Option<&str>, exit: Exit) {
+    let document = serde_json::json!({ "error": { "message": message, "hint": hint, "exit_code": exit as u8 } });
+    // A closed pipe changes nothing about the exit code.
+    let _ = std::io::stdout().lock().write_all(format!("{document}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! Numbers, times and colours as people read them.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+
+/// Says something to the person, on standard error. Nobody may be there to hear it (a terminal that
+/// was closed, a full disk behind a redirection): that never ends the work.
+pub fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
 
 /// Bytes with a unit, three significant digits: decimal units, as disks are sold.
 pub fn bytes(count: u64) -> String {

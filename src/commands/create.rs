@@ -263,17 +263,6 @@ fn coverage(project: &Project, source: &SourceEntry) -> Vec<Coverage> {
     lines
 }
 
-/// The folders that hold the repository and its caches, by device and inode number: never captured,
-/// never removed.
-pub(super) fn own_folders(env: &Env, repository: &Repository) -> Result<Vec<(u64, u64)>> {
-    let folders = [env.address()?, repository.catalog().folder().to_path_buf()];
-    Ok(folders
-        .iter()
-        .filter_map(|folder| std::fs::metadata(folder).ok())
-        .map(|stat| (stat.dev(), stat.ino()))
-        .collect())
-}
-
 fn folder_options(
     env: &Env,
     repository: &Repository,
@@ -283,7 +272,7 @@ fn folder_options(
 ) -> Result<FolderOptions> {
     let exclude =
         Excludes::new(&options.exclude)?.ignore_files(!options.no_ignore_files).cache_tags(options.skip_caches);
-    let skip = own_folders(env, repository)?;
+    let skip = env.own_folders(repository)?;
     let root_stat = std::fs::metadata(&project.root).map_err(|source| Error::Path {
         operation: "open the folder",
         path: project.root.clone(),

@@ -2,12 +2,15 @@
 
 use super::{Error, Result};
 use crate::crypto::people::{Passphrase, PersonIdentity, read_passphrase_file};
-use crate::monitor::Monitor;
+use crate::fs::{PRIVATE_DIR, create_dir_durable};
+use crate::id::RepositoryId;
+use crate::monitor::{Monitor, Warning};
 use crate::repo::keys::{read_keys, unlock};
 use crate::repo::{self, Repository};
 use crate::store::{LocalStore, Store};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How a person is asked for what must not stand on a command line.
 pub trait Prompt: Send + Sync {
@@ -71,6 +74,37 @@ pub struct Env {
     pub prompt: Box<dyn Prompt>,
     /// Shows progress.
     pub monitor: Arc<dyn Monitor>,
+    /// Stands in for the cache folder where that cannot be written.
+    pub spare: SpareFolder,
+}
+
+/// A private temporary folder that is made when it is needed and gone when this is.
+#[derive(Debug, Default)]
+pub struct SpareFolder(OnceLock<PathBuf>);
+
+impl SpareFolder {
+    fn path(&self) -> Result<PathBuf> {
+        if let Some(path) = self.0.get() {
+            return Ok(path.clone());
+        }
+        let failed =
+            |path: &Path, source| Error::Path { operation: "make the folder", path: path.to_path_buf(), source };
+        let folder = std::env::temp_dir();
+        let name = crate::fs::random_hex().map_err(|source| failed(&folder, source))?;
+        let path = folder.join(format!("snap-{name}"));
+        let mode = rustix::fs::Mode::from_raw_mode(PRIVATE_DIR);
+        rustix::fs::mkdir(&path, mode).map_err(|error| failed(&path, error.into()))?;
+        Ok(self.0.get_or_init(|| path).clone())
+    }
+}
+
+impl Drop for SpareFolder {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.get() {
+            // It is in a folder for such things.
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
 }
 
 impl Env {
@@ -101,6 +135,16 @@ impl Env {
         Ok(LocalStore::at(self.address()?))
     }
 
+    /// The folders that are snap's own, by device and inode number: they are never captured, compared
+    /// or removed as if they were content.
+    ///
+    /// # Errors
+    /// As [`Self::address`].
+    pub fn own_folders(&self, repository: &Repository) -> Result<Vec<(u64, u64)>> {
+        let folders = [self.address()?, repository.catalog().folder().to_path_buf()];
+        Ok(folders.iter().filter_map(|folder| std::fs::metadata(folder).ok()).map(|s| (s.dev(), s.ino())).collect())
+    }
+
     /// Opens the repository.
     ///
     /// # Errors
@@ -109,7 +153,7 @@ impl Env {
         let store: Arc<dyn Store> = Arc::new(self.store()?);
         // Before anything is asked: is there a repository, and one that this version knows?
         let config = repo::read_config_bytes(&*store)?;
-        repo::config::Config::decode(&store.address(), &config)?;
+        let id = repo::config::Config::decode(&store.address(), &config)?.repository;
         let keys = read_keys(&*store)?;
         let (identities, tried) = self.identity_files(&keys)?;
         let (secrets, name) = match unlock(&store.address(), &keys, &identities, &tried) {
@@ -124,7 +168,25 @@ impl Env {
             }
             other => other?,
         };
-        Ok(Repository::open(store, secrets, &name, &self.folders.cache)?)
+        Ok(Repository::open(store, secrets, &name, &self.cache_folder(id)?)?)
+    }
+
+    /// Where the catalog of the repository can lie. One that cannot be written would be of no use; all
+    /// that it knows can be learnt again.
+    fn cache_folder(&self, id: RepositoryId) -> Result<PathBuf> {
+        use rustix::fs::{Access, access};
+        let cache = &self.folders.cache;
+        let own = cache.join(id.to_string());
+        let usable = create_dir_durable(&own).and_then(|()| Ok(access(&own, Access::WRITE_OK | Access::EXEC_OK)?));
+        match usable {
+            Err(error) if is_closed(&error) => {
+                let message =
+                    format!("this folder for caches cannot be written ({error}): all is learnt anew each time");
+                self.monitor.warn(&Warning::note(own.display().to_string(), message));
+                self.spare.path()
+            }
+            _ => Ok(cache.clone()),
+        }
     }
 
     /// A passphrase that the repository may have; `None` where none can be had.
@@ -185,6 +247,10 @@ impl Env {
             other => Ok(other?),
         }
     }
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The present, RFC 3339 with microseconds, UTC: such texts sort as their times do.

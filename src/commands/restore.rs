@@ -78,7 +78,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         exact: options.exact,
         privileged: rustix::process::geteuid().is_root() && !options.unprivileged,
         only: options.paths.iter().map(|path| inner_path(path)).collect::<Result<_>>()?,
-        keep: super::create::own_folders(env, repository)?,
+        keep: env.own_folders(repository)?,
         workers: if options.workers == 0 { processors } else { options.workers },
     };
     let done = restore_folder(&mut reader, source, &target, &folder, &*env.monitor)?;

@@ -63,10 +63,12 @@ fn by_prefix<'s>(text: &str, all: &[&'s Snapshot], set: &SnapshotSet) -> Result<
     match fits.as_slice() {
         [one] => Ok(one),
         [] => {
-            let damaged = set.unreadable.iter().find(|(id, _)| id.to_string().starts_with(text));
-            Err(match damaged {
+            let unreadable = set.unreadable.iter().map(|(id, reason)| (id, reason.as_str()));
+            let gone = "it was here before and is gone; nobody has forgotten it";
+            let mut lost = unreadable.chain(set.vanished.iter().map(|snapshot| (&snapshot.id, gone)));
+            Err(match lost.find(|(id, _)| id.to_string().starts_with(text)) {
                 Some((id, reason)) => {
-                    Error::Damaged { object: format!("snapshot {}", id.short()), what: reason.clone() }
+                    Error::Damaged { object: format!("snapshot {}", id.short()), what: reason.to_owned() }
                 }
                 None => none(text, "; `snap list` shows them all"),
             })

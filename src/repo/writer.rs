@@ -176,7 +176,7 @@ impl<'r> Session<'r> {
     /// the segments it refers to; `describe` completes the manifest once the costs are known.
     ///
     /// # Errors
-    /// Nothing is committed, unless the catalog alone failed, which will then learn it again.
+    /// Nothing is committed.
     pub fn commit(self, needs: &Needs<PackRef>, manifest: &mut Manifest) -> Result<SnapshotId> {
         self.checkpoint()?;
         manifest.needs = self.name_needs(needs)?.to_list();
@@ -186,9 +186,12 @@ impl<'r> Session<'r> {
             .map_err(|source| Error::Crypto { object: "cannot seal the manifest".to_owned(), source })?;
         let id = SnapshotId(object_name(&sealed));
         repository.store.put(&Key::from(id), &sealed)?;
-        let document = Manifest::document(&Key::from(id).path(), &plain)?;
-        let row = crate::catalog::SnapshotRow { id, manifest: document, seen: true };
-        repository.catalog.add_snapshots(&[row])?;
+        // From here on it is published. The catalog only remembers it; if it cannot, the next command
+        // reads it from the repository.
+        if let Ok(document) = Manifest::document(&Key::from(id).path(), &plain) {
+            let row = crate::catalog::SnapshotRow { id, manifest: document, seen: true };
+            let _ = repository.catalog.add_snapshots(&[row]);
+        }
         Ok(id)
     }
 
