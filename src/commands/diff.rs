@@ -9,6 +9,7 @@ use crate::repo::select::Scope;
 use crate::repo::walk::TreeWalker;
 use crate::repo::{Repository, Snapshot};
 use crate::stack::capture::read::{Block, BlockReader, Part};
+use crate::stack::capture::sqlite::{BESIDE, back_up};
 use crate::stack::files::content::{data_extents, open_file};
 use crate::stack::files::{Event, Excludes, Found, FoundKind, WalkOptions, walk};
 use serde::Serialize;
@@ -67,7 +68,7 @@ impl DiffReport {
 ///
 /// # Errors
 /// One of them cannot be found or read.
-pub fn diff(_: &Env, repository: &Repository, scope: &Scope, before: &str, after: &str) -> Result<DiffReport> {
+pub fn diff(env: &Env, repository: &Repository, scope: &Scope, before: &str, after: &str) -> Result<DiffReport> {
     let set = repository.snapshots()?;
     let first = find(&set, scope, before)?;
     let mut report = DiffReport { before: first.id.to_string(), after: after.to_owned(), ..DiffReport::default() };
@@ -77,7 +78,7 @@ pub fn diff(_: &Env, repository: &Repository, scope: &Scope, before: &str, after
             report.after = second.id.to_string();
             entries_of(repository, second, &mut report)?
         }
-        Err(_) if Path::new(after).is_dir() => entries_below(repository, Path::new(after), first, &mut report)?,
+        Err(_) if Path::new(after).is_dir() => entries_below(env, repository, Path::new(after), first, &mut report)?,
         Err(error) => return Err(error),
     };
     report.differences = compare(&old, &new);
@@ -97,6 +98,7 @@ fn entries_of(repository: &Repository, snapshot: &Snapshot, report: &mut DiffRep
 
 /// The entries of a folder, its files cut and named as a capture would.
 fn entries_below(
+    env: &Env,
     repository: &Repository,
     root: &Path,
     against: &Snapshot,
@@ -106,7 +108,8 @@ fn entries_below(
     let mut links: std::collections::HashMap<(u64, u64), Vec<u8>> = std::collections::HashMap::new();
     let databases: Vec<&String> = against.manifest.sources.iter().flat_map(|source| &source.sqlite).collect();
     let mut out = Vec::new();
-    let options = WalkOptions { exclude: Excludes::new::<&str>(&[])?.ignore_files(true), ..WalkOptions::default() };
+    let exclude = Excludes::new::<&str>(&[])?.ignore_files(true);
+    let options = WalkOptions { exclude, skip: env.own_folders(repository)?, ..WalkOptions::default() };
     walk(root, &options, &mut |event| {
         match event {
             Event::Found(found) => {
@@ -138,9 +141,8 @@ fn entry_of(
     let said = |error: &dyn std::error::Error| crate::repo::sync::Chain(error).to_string();
     let shown = crate::repo::entry::shown(&found.path);
     // What lies beside a database is inside its backup.
-    let beside = ["-wal", "-shm", "-journal"].iter().any(|suffix| {
-        shown.strip_suffix(suffix).is_some_and(|base| databases.iter().any(|database| *database == base))
-    });
+    let is_beside = |base: &[u8]| databases.iter().any(|database| **database == crate::repo::entry::shown(base));
+    let beside = BESIDE.iter().any(|suffix| found.path.strip_suffix(*suffix).is_some_and(is_beside));
     if beside {
         return Ok(None);
     }
@@ -154,9 +156,16 @@ fn entry_of(
             Some(first) if first != found.path => Node::Hardlink(first),
             _ => {
                 let (file, stat, _) = open_file(found).map_err(|e| said(&e))?;
-                let profile = if databases.contains(&&shown) { Profile::PAGES } else { Profile::FILES };
-                let runs = data_extents(&file, stat.size, stat.blocks, &found.path).map_err(|e| said(&e))?;
-                let mut blocks = BlockReader::new(file, stat.size, runs, profile);
+                let mut blocks = if databases.contains(&&shown) {
+                    // As a capture would have it, with what is in its log.
+                    let copy = back_up(found, &repository.catalog().folder().join("tmp"));
+                    let copy = copy.map_err(|reason| format!("{shown}: SQLite cannot back it up: {reason}"))?.file;
+                    let size = copy.metadata().map_err(|e| said(&e))?.len();
+                    BlockReader::new(copy, size, vec![(0, size)], Profile::PAGES)
+                } else {
+                    let runs = data_extents(&file, stat.size, stat.blocks, &found.path).map_err(|e| said(&e))?;
+                    BlockReader::new(file, stat.size, runs, Profile::FILES)
+                };
                 Node::File(cut(repository, reader, &mut blocks).map_err(|e| format!("{shown}: {e}"))?)
             }
         },

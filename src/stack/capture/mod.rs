@@ -15,7 +15,7 @@ mod assemble;
 mod job;
 pub mod read;
 mod scan;
-mod sqlite;
+pub mod sqlite;
 mod work;
 
 use super::files::{self, Excludes};

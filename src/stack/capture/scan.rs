@@ -182,7 +182,8 @@ impl Scanner<'_> {
             && same_kind(&record.entry.node, found.kind)
             && !is_racy(stat.ctime, state.start())
             && !is_racy(stat.mtime, state.start());
-        (same && sqlite::beside_is_same(found, &record.stat.beside)).then_some(record)
+        let start = state.start();
+        (same && sqlite::beside_is_same(found, &record.stat.beside, &|time| is_racy(time, start))).then_some(record)
     }
 
     fn push(&mut self, item: Item) -> ControlFlow<()> {

@@ -221,7 +221,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         }
         let beside = sqlite::fingerprint(found);
         let folder = self.repository.catalog().folder().join("tmp");
-        let copy = match sqlite::back_up(found, &header, &folder) {
+        let copy = match sqlite::back_up(found, &folder) {
             Ok(copy) => copy,
             Err(reason) => {
                 let message = format!("SQLite cannot back it up ({reason}); it is kept as a plain file");
