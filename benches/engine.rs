@@ -206,10 +206,8 @@ fn catalog(c: &mut Criterion) {
         at
     };
     group.bench_function("find one of 262144", |b| b.iter(|| lookup.find(&ids[step()]).unwrap()));
-    let strangers: Vec<ChunkId> = noise(32 * 4096, 7)
-        .chunks_exact(32)
-        .map(|raw| ChunkId(std::array::from_fn(|i| raw[i])))
-        .collect();
+    let strangers: Vec<ChunkId> =
+        noise(32 * 4096, 7).chunks_exact(32).map(|raw| ChunkId(std::array::from_fn(|i| raw[i]))).collect();
     let mut next = 0;
     group.bench_function("miss one of 262144", |b| {
         b.iter(|| {

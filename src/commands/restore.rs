@@ -71,6 +71,13 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
     let source = files_source(snapshot)?;
     let target = choose_target(snapshot, source, options)?;
     let mut reader = open_reader(repository, snapshot)?;
+    let keep = env.own_folders(repository)?;
+    refuse_own_folder(&target, &keep)?;
+    if options.exact && !snapshot.manifest.complete {
+        let id = snapshot.id.short();
+        let message = format!("snapshot {id} is incomplete: --exact would remove what it lacks");
+        return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
+    }
     prepare_target(&target, options.in_place)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let folder = FolderRestore {
@@ -78,11 +85,11 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         exact: options.exact,
         privileged: rustix::process::geteuid().is_root() && !options.unprivileged,
         only: options.paths.iter().map(|path| inner_path(path)).collect::<Result<_>>()?,
-        keep: env.own_folders(repository)?,
+        keep,
         workers: if options.workers == 0 { processors } else { options.workers },
     };
     let done = restore_folder(&mut reader, source, &target, &folder, &*env.monitor)?;
-    if done.files == 0 && done.lost.is_empty() && !folder.only.is_empty() {
+    if done.entries == 0 && !folder.only.is_empty() && done.lost.iter().all(|lost| !lost.damage) {
         let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
         return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
     }
@@ -158,6 +165,19 @@ fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOpt
             Err(Error::usage(message, "name the folder: --in-place --target DIR"))
         }
     }
+}
+
+/// Nothing may be restored over the repository itself, or into it.
+fn refuse_own_folder(target: &Path, own: &[(u64, u64)]) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let real = real_path(target);
+    let inside =
+        real.ancestors().any(|folder| std::fs::metadata(folder).is_ok_and(|s| own.contains(&(s.dev(), s.ino()))));
+    if inside {
+        let message = format!("{} is the repository itself, or lies inside it", target.display());
+        return Err(Error::usage(message, "give a folder outside of it"));
+    }
+    Ok(())
 }
 
 /// The path with the links of its existing part resolved.

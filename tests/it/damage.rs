@@ -62,7 +62,8 @@ impl Kind {
     fn restore_codes(self) -> &'static [i32] {
         match self {
             Self::Pack | Self::Index => &[exit::DONE, exit::DAMAGE],
-            Self::Snapshot => &[exit::DONE, 1, exit::DAMAGE],
+            // With a new catalog nobody can know of one that is gone.
+            Self::Snapshot => &[exit::DONE, exit::USAGE, exit::DAMAGE],
             Self::Config | Self::Key => &[exit::DONE, 1, exit::DAMAGE, exit::NO_REPOSITORY, exit::WRONG_KEY],
         }
     }

@@ -31,6 +31,13 @@ impl Scene {
         Self { source, kept }
     }
 
+    /// A folder to capture, and no repository yet.
+    pub fn before_init(dir: &Path) -> Self {
+        let source = dir.join("source");
+        source_tree(&source, 40, 11);
+        Self { source, kept: Vec::new() }
+    }
+
     /// Fresh processes find all as it must be. `acknowledged` are snapshots of the present source
     /// beside those kept from the past.
     pub fn holds(&self, sandbox: &Sandbox, acknowledged: &[String]) -> Result<(), String> {

@@ -18,6 +18,10 @@ pub const WATCHDOG: Duration = Duration::from_secs(120);
 /// Exit codes that the tests name.
 pub mod exit {
     pub const DONE: i32 = 0;
+    pub const FAILED: i32 = 1;
+    pub const USAGE: i32 = 2;
+    pub const INCOMPLETE: i32 = 3;
+    pub const INTERRUPTED: i32 = 130;
     pub const DAMAGE: i32 = 4;
     pub const NO_REPOSITORY: i32 = 10;
     pub const WRONG_KEY: i32 = 11;
@@ -61,6 +65,9 @@ impl Run {
     pub fn expect(self, codes: &[i32]) -> Result<Self, String> {
         if self.panicked() {
             return Err(format!("the program panicked: {self}"));
+        }
+        if let Some(raw) = RAW.iter().find(|raw| self.stdout.contains(**raw) || self.stderr.contains(**raw)) {
+            return Err(format!("{raw:?} is not for people: {self}"));
         }
         if codes.contains(&self.code) { Ok(self) } else { Err(format!("expected {codes:?}: {self}")) }
     }
@@ -172,6 +179,20 @@ impl Sandbox {
         run(self.snap_command(args), WATCHDOG)?.expect(codes)
     }
 
+    /// Runs the program with the words of `line`, where paths are relative to the sandbox; it must end
+    /// with `code`.
+    #[track_caller]
+    pub fn must(&self, line: &str, code: i32) -> Run {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.expect(&words, &[code]).unwrap_or_else(|text| panic!("{text}"))
+    }
+
+    /// [`Sandbox::must`] end with 0: the JSON document that it gives.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        self.must(&format!("{line} --json"), exit::DONE).json()
+    }
+
     /// `snap init`.
     #[track_caller]
     pub fn init(&self) {
@@ -239,6 +260,9 @@ impl Sandbox {
     }
 }
 
+/// What no person should see on a pipe: an error as the compiler prints it, an escape code.
+const RAW: [&str; 5] = ["Os {", "Custom {", "Error(", "panicked", "\x1b["];
+
 /// The arguments of a whole check.
 pub const CHECK: [&str; 3] = ["check", "--read-data", "--json"];
 
@@ -250,6 +274,14 @@ pub fn create_args(source: &Path) -> Vec<OsString> {
 /// The arguments of a restore.
 pub fn restore_args(id: &str, target: &Path) -> Vec<OsString> {
     vec!["restore".into(), id.into(), "--target".into(), target.into(), "--json".into()]
+}
+
+/// True if a warning about `subject` says `text`.
+pub fn warns(report: &Value, subject: &str, text: &str) -> bool {
+    let said = |field: &Value, wanted: &str| field.as_str().is_some_and(|found| found.contains(wanted));
+    report["warnings"].as_array().is_some_and(|warnings| {
+        warnings.iter().any(|warning| said(&warning["subject"], subject) && said(&warning["message"], text))
+    })
 }
 
 /// The id in a JSON snapshot.

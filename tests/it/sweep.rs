@@ -24,6 +24,8 @@ const POINTS_TRIED: usize = 360;
 /// Some age recipient; nobody has to have its identity.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
+const INIT: &str = "init";
+
 /// What happens at a point.
 const FAULTS: [&str; 3] = ["signal=SIGKILL", "error=EIO", "error=ENOSPC"];
 
@@ -43,6 +45,14 @@ impl Act {
         std::fs::create_dir_all(&template).expect("a folder");
         let scene = Scene::new(&Sandbox::at(&template), dir, captures);
         Self { name, template, args: args(&scene.source), scene }
+    }
+
+    /// The very first command: nothing is there yet.
+    fn init(dir: &Path) -> Self {
+        let template = dir.join("template");
+        std::fs::create_dir_all(&template).expect("a folder");
+        Sandbox::at(&template);
+        Self { name: INIT, template, args: vec![INIT.into()], scene: Scene::before_init(dir) }
     }
 
     /// All points of the command with each fault, from a run in a copy of the template.
@@ -67,14 +77,27 @@ impl Act {
             return Err(format!("the program panicked: {run}"));
         }
         let Some(hit) = hit else { return Ok(None) };
+        let told = |text| format!("after {run}\nthat was hit at {hit}:\n{text}");
+        if self.name == INIT {
+            begins_again(&sandbox, run.code == exit::DONE).map_err(told)?;
+        }
         let mut acknowledged = Vec::new();
         if run.code == exit::DONE && self.args[0] == "create" {
             acknowledged.push(id_of(&run.try_json()?["snapshot"])?);
         }
-        self.scene
-            .holds(&sandbox, &acknowledged)
-            .map_err(|text| format!("after {run}\nthat was hit at {hit}:\n{text}"))?;
+        self.scene.holds(&sandbox, &acknowledged).map_err(told)?;
         Ok(Some(hit))
+    }
+}
+
+/// After a fault in `init` the next one makes the repository, unless it is there already.
+fn begins_again(sandbox: &Sandbox, acknowledged: bool) -> Result<(), String> {
+    let made = sandbox.repo().join("config").exists();
+    let again = sandbox.expect(&[INIT], &[if made { 1 } else { exit::DONE }])?;
+    match (made, acknowledged) {
+        (false, true) => Err("an acknowledged repository is gone".to_owned()),
+        (true, _) if !again.stderr.contains("already") => Err(format!("does not say that there is one: {again}")),
+        _ => Ok(()),
     }
 }
 
@@ -92,6 +115,7 @@ fn every_fault_leaves_a_whole_repository() {
         Act::new(name, &dir.path().join(name), captures, args)
     };
     let acts = [
+        Act::init(&dir.path().join(INIT)),
         act("create-first", 0, &create_args),
         act("create-again", 1, &create_args),
         act("key-add", 1, &|_| words(&["key", "add", "second", "--recipient", RECIPIENT])),

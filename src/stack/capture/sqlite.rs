@@ -232,7 +232,7 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn new(folder: &Path) -> std::result::Result<Self, String> {
         let name = crate::fs::random_hex().map_err(|e| e.to_string())?;
-        Ok(Self(folder.join(format!("{name}.db"))))
+        Ok(Self(folder.join(format!("{}-{name}.db", std::process::id()))))
     }
 }
 

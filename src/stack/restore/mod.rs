@@ -45,7 +45,7 @@ pub struct FolderRestore {
     pub privileged: bool,
     /// Only these paths and what is below them; all if empty.
     pub only: Vec<Vec<u8>>,
-    /// Exact: folders that stay, by device and inode number: the repository, should it lie inside.
+    /// Folders that are never removed, by device and inode number: the repository itself.
     pub keep: Vec<(u64, u64)>,
     /// Threads that read and write.
     pub workers: usize,
@@ -65,6 +65,8 @@ pub struct Lost {
 /// What a restore did.
 #[derive(Debug, Default)]
 pub struct Restored {
+    /// Entries of the snapshot that were wanted, whatever became of them.
+    pub entries: u64,
     /// Regular files that are now as in the snapshot.
     pub files: u64,
     /// Of them, those that were right already.
@@ -94,6 +96,10 @@ struct Restore<'a, 'r> {
     links: Vec<(Vec<u8>, Vec<u8>)>,
     /// True once a part of the tree could not be read: folders may be missing then.
     has_gap: bool,
+    /// Wanted paths that have not come yet.
+    missing: Vec<Vec<u8>>,
+    /// Databases: what lies beside one belongs to other content of it.
+    databases: &'a [String],
     done: Restored,
 }
 
@@ -123,6 +129,8 @@ pub fn restore_folder(
         folders: Vec::new(),
         links: Vec::new(),
         has_gap: false,
+        missing: options.only.clone(),
+        databases: &source.sqlite,
         done: Restored::default(),
     };
     let mut walker = TreeWalker::new(&source.tree);
@@ -142,6 +150,7 @@ pub fn restore_folder(
             if window.is_full() {
                 restore.run(&mut window)?;
             }
+            restore.saw(&entry.path);
             restore.entry(entry, &mut window);
         }
         restore.run(&mut window)?;
@@ -157,14 +166,22 @@ pub fn restore_folder(
 }
 
 fn is_wanted(options: &FolderRestore, path: &[u8]) -> bool {
-    let below = |folder: &[u8], path: &[u8]| {
-        folder.is_empty() || path == folder || (path.starts_with(folder) && path.get(folder.len()) == Some(&b'/'))
-    };
     // The folders on the way to a wanted path are wanted too.
-    options.only.is_empty() || options.only.iter().any(|only| below(only, path) || below(path, only))
+    options.only.is_empty() || options.only.iter().any(|only| is_below(only, path) || is_below(path, only))
+}
+
+/// True for `folder` itself and what is in it.
+fn is_below(folder: &[u8], path: &[u8]) -> bool {
+    folder.is_empty() || path == folder || (path.starts_with(folder) && path.get(folder.len()) == Some(&b'/'))
 }
 
 impl Restore<'_, '_> {
+    fn saw(&mut self, path: &[u8]) {
+        self.missing.retain(|wanted| wanted != path);
+        let only = &self.options.only;
+        self.done.entries += u64::from(only.is_empty() || only.iter().any(|wanted| is_below(wanted, path)));
+    }
+
     fn entry(&mut self, entry: Entry, window: &mut Window) {
         let Entry { path, node, meta } = entry;
         if self.has_gap {
@@ -172,7 +189,8 @@ impl Restore<'_, '_> {
         }
         let placed = match node {
             Node::File(extents) => {
-                window.add(path, extents, meta);
+                let is_database = self.options.in_place && self.databases.contains(&shown(&path));
+                window.add(path, extents, meta, is_database);
                 return;
             }
             Node::Dir => {
@@ -251,25 +269,24 @@ impl Restore<'_, '_> {
         if self.monitor.cancelled() { Err(repo::Error::Interrupted.into()) } else { Ok(()) }
     }
 
-    /// Removes what the snapshot does not have. A folder goes whole, so what is in it is not asked.
+    /// Removes what the snapshot does not have. A folder goes whole, unless something in it must stay:
+    /// the repository, another file system, what cannot be looked into.
     fn remove_others(&mut self, target: &Path, kept: &HashSet<Vec<u8>>) -> Result<()> {
-        let mut others: Vec<Vec<u8>> = Vec::new();
-        let mut add = |path: Vec<u8>| {
-            let inside =
-                others.last().is_some_and(|last| path.starts_with(last) && path.get(last.len()) == Some(&b'/'));
-            if !inside && !path.is_empty() && !kept.contains(&path) {
-                others.push(path);
-            }
-        };
-        let options = WalkOptions { skip: self.options.keep.clone(), ..WalkOptions::default() };
-        files::walk(target, &options, &mut |event| {
+        let (mut others, mut stay): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+        let walk_options = WalkOptions { skip: self.options.keep.clone(), ..WalkOptions::default() };
+        files::walk(target, &walk_options, &mut |event| {
             match event {
-                files::Event::Found(found) => add(found.path),
-                files::Event::LeftOut { path, reason: files::Reason::Socket } => add(path),
-                files::Event::LeftOut { .. } | files::Event::BadPattern { .. } => {}
+                files::Event::Found(found) => others.push(found.path),
+                files::Event::LeftOut { path, reason: files::Reason::Socket } => others.push(path),
+                files::Event::LeftOut { path, .. } => stay.push(path),
+                files::Event::BadPattern { .. } => {}
             }
             ControlFlow::Continue(())
         })?;
+        others.retain(|path| !path.is_empty() && !kept.contains(path));
+        others.retain(|path| !stay.iter().any(|stays| is_below(path, stays)));
+        // In canonical order a folder stands before what is in it.
+        others.dedup_by(|path, folder| is_below(folder, path));
         for path in others {
             let removed = self.placer.remove(&path);
             self.done.removed += u64::from(removed.is_ok());
@@ -279,6 +296,9 @@ impl Restore<'_, '_> {
     }
 
     fn finish(mut self) -> Result<Restored> {
+        for path in std::mem::take(&mut self.missing) {
+            self.done.lose(&path, "the snapshot has nothing at this path".to_owned(), false);
+        }
         for (path, first) in std::mem::take(&mut self.links) {
             let linked = self.placer.hardlink(&path, &first).map(|()| Vec::new());
             self.done.files += u64::from(linked.is_ok());

@@ -5,6 +5,7 @@ use crate::monitor::{Monitor, lock};
 use crate::repo::entry::{Extent, Meta, shown};
 use crate::repo::reader::{Piece, Reader};
 use crate::repo::sync::Chain;
+use crate::stack::capture::sqlite::BESIDE;
 use crate::stack::files::{Difference, PendingFile, Placer};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ struct WindowFile {
     path: Vec<u8>,
     meta: Meta,
     extents: Vec<Extent>,
+    /// A database's log and journal belong to other content than this and must not meet it.
+    is_database: bool,
     progress: Mutex<Progress>,
 }
 
@@ -49,6 +52,13 @@ impl WindowFile {
     fn size(&self) -> u64 {
         self.extents.iter().map(Extent::len).sum()
     }
+
+    /// Removes what lies beside a database in the target: SQLite would otherwise replay a log of
+    /// today into the database of then.
+    fn clear_beside(&self, placer: &Placer) -> crate::stack::files::Result<()> {
+        let mut suffixes = BESIDE.iter().filter(|_| self.is_database);
+        suffixes.try_for_each(|suffix| placer.remove(&[&self.path, *suffix].concat()))
+    }
 }
 
 struct Run<'a> {
@@ -64,11 +74,11 @@ impl Window {
         self.files.len() >= WINDOW_FILES || self.extents >= WINDOW_EXTENTS
     }
 
-    pub(super) fn add(&mut self, path: Vec<u8>, extents: Vec<Extent>, meta: Meta) {
+    pub(super) fn add(&mut self, path: Vec<u8>, extents: Vec<Extent>, meta: Meta, is_database: bool) {
         self.extents += extents.len() + 1;
         let chunks_left = extents.iter().filter(|e| e.chunk().is_some()).count();
         let progress = Mutex::new(Progress { chunks_left, ..Progress::default() });
-        self.files.push(WindowFile { path, meta, extents, progress });
+        self.files.push(WindowFile { path, meta, extents, is_database, progress });
     }
 
     /// Restores the files.
@@ -108,7 +118,7 @@ impl Window {
             if !same {
                 return true;
             }
-            match placer.adopt(&file.path, &file.meta) {
+            match file.clear_beside(placer).and_then(|()| placer.adopt(&file.path, &file.meta)) {
                 Ok(differences) => {
                     outcome.differences.extend(differences);
                     outcome.files += 1;
@@ -176,6 +186,8 @@ impl Run<'_> {
         if progress.chunks_left == 0
             && let Some(pending) = progress.pending.take()
         {
+            // Only now, when the content is whole: until then the old one keeps its log.
+            file.clear_beside(self.placer).map_err(said)?;
             self.kept(pending.finish(&file.meta).map_err(said)?);
         }
         Ok(())
