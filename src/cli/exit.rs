@@ -36,7 +36,7 @@ impl From<Exit> for ExitCode {
 pub fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Usage { .. } | Error::Settings { .. } | Error::Files(files::Error::Pattern { .. }) => Exit::Usage,
-        Error::Path { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
+        Error::Path { .. } | Error::Stream { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
         Error::Crypto(error) => exit_of_crypto(error),
         Error::Repo(error) => exit_of_repo(error),
     }

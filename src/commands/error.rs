@@ -42,6 +42,14 @@ pub enum Error {
     /// Files.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// A stream.
+    #[error("cannot read {path}")]
+    Stream {
+        /// What it was to become.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file-state cache.
     #[error("cannot write the file-state cache {}", path.display())]
     State {
@@ -84,6 +92,7 @@ impl From<capture::Error> for Error {
         match error {
             capture::Error::Files(error) => Self::Files(error),
             capture::Error::Repo(error) => Self::Repo(error),
+            capture::Error::Stream { path, source } => Self::Stream { path, source },
             capture::Error::State { path, source } => Self::State { path, source },
         }
     }

@@ -1,6 +1,7 @@
 //! Putting results back into order: the tree, the next file-state cache, the sums.
 
 use super::job::{Done, Kept, Outcome};
+use super::stream::put_tree;
 use crate::monitor::{Monitor, Warning};
 use crate::pack::PackKind;
 use crate::repo::entry::{Extent, Node, shown};
@@ -148,7 +149,7 @@ impl<'a, 's> Assembler<'a, 's> {
             self.out.sqlite.push(entry.shown_path());
         }
         let (sink, needs) = (&mut self.sink, &mut *self.needs);
-        self.tree.add(entry, &mut |bytes| put(sink, needs, bytes))?;
+        self.tree.add(entry, &mut |bytes| put_tree(sink, needs, bytes))?;
         if !matches!(entry.node, Node::Hardlink(_)) {
             self.out.state.add(&kept.record).map_err(Error::State)?;
         }
@@ -158,14 +159,8 @@ impl<'a, 's> Assembler<'a, 's> {
     /// Ends the tree.
     pub(super) fn finish(self) -> Result<Assembled, Error> {
         let Self { mut sink, needs, tree, mut out, .. } = self;
-        out.tree = tree.finish(&mut |bytes| put(&mut sink, needs, bytes))?;
+        out.tree = tree.finish(&mut |bytes| put_tree(&mut sink, needs, bytes))?;
         sink.finish()?;
         Ok(out)
     }
-}
-
-fn put(sink: &mut Sink<'_, '_>, needs: &mut Needs<PackRef>, bytes: &[u8]) -> repo::Result<crate::id::ChunkId> {
-    let stored = sink.put(bytes)?;
-    needs.add(stored.pack, stored.segment);
-    Ok(stored.id)
 }

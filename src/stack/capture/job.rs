@@ -1,7 +1,8 @@
 //! What goes between the threads of a capture, and the threads themselves.
 
 use super::assemble::Assembler;
-use super::work::{BigFile, Worker};
+use super::big::BigFile;
+use super::work::Worker;
 use super::{FolderOptions, Result, scan};
 use crate::monitor::{Monitor, Unit, Warning, lock};
 use crate::pack::PackKind;

@@ -12,10 +12,13 @@
 //! the tree and the next file-state cache.
 
 mod assemble;
+mod big;
+mod content;
 mod job;
 pub mod read;
 mod scan;
 pub mod sqlite;
+pub mod stream;
 mod work;
 
 use super::files::{self, Excludes};
@@ -36,6 +39,14 @@ pub enum Error {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] crate::repo::Error),
+    /// A stream ended before its end, or could not be read.
+    #[error("cannot read {path}")]
+    Stream {
+        /// What it was to become.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file-state cache.
     #[error("cannot write the file-state cache {}", path.display())]
     State {

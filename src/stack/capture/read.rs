@@ -9,7 +9,7 @@
 
 use crate::chunk::{Cutter, Piece, Profile, TarSplitter};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 /// Bytes read for one block.
@@ -56,9 +56,15 @@ pub struct Block {
     pub groups: Vec<Group>,
 }
 
-/// Reads the data runs of a file in order.
+/// Where content comes from.
+enum Input {
+    File(File),
+    Stream(Box<dyn Read + Send>),
+}
+
+/// Reads the data runs of a file, or a stream, in order.
 pub struct BlockReader {
-    file: File,
+    input: Input,
     profile: Profile,
     /// (offset, length) of the runs that hold data, the next one last.
     runs: Vec<(u64, u64)>,
@@ -77,11 +83,20 @@ pub struct BlockReader {
 
 impl BlockReader {
     /// Reads `runs` of a file of `size` bytes, cutting by `profile`.
-    pub fn new(file: File, size: u64, mut runs: Vec<(u64, u64)>, profile: Profile) -> Self {
+    pub fn new(file: File, size: u64, runs: Vec<(u64, u64)>, profile: Profile) -> Self {
+        Self::with_input(Input::File(file), size, runs, profile)
+    }
+
+    /// Reads a stream to its end.
+    pub fn of_stream(stream: Box<dyn Read + Send>, profile: Profile) -> Self {
+        Self::with_input(Input::Stream(stream), u64::MAX, vec![(0, u64::MAX)], profile)
+    }
+
+    fn with_input(input: Input, size: u64, mut runs: Vec<(u64, u64)>, profile: Profile) -> Self {
         let may_be_archive = runs == [(0, size)] && matches!(profile, Profile::Content { .. });
         runs.reverse();
         Self {
-            file,
+            input,
             profile,
             runs,
             covered: 0,
@@ -95,9 +110,12 @@ impl BlockReader {
         }
     }
 
-    /// Gives the file back.
-    pub fn into_file(self) -> File {
-        self.file
+    /// Gives the file back; a stream has none.
+    pub fn into_file(self) -> Option<File> {
+        match self.input {
+            Input::File(file) => Some(file),
+            Input::Stream(_) => None,
+        }
     }
 
     /// Fills `block` with the next pieces; false at the end.
@@ -121,7 +139,7 @@ impl BlockReader {
         let kept = block.data.len();
         let want = usize::try_from(length).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         block.data.resize(kept + want, 0);
-        let got = read_full(&self.file, start, &mut block.data[kept..])?;
+        let got = self.input.read(start, &mut block.data[kept..])?;
         block.data.truncate(kept + got);
         let ends = got < want || want as u64 == length;
         let total = self.cut(cutter, block, ends);
@@ -221,20 +239,27 @@ impl BlockReader {
     }
 }
 
-fn read_full(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<usize> {
-    let want = buffer.len();
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
-            Ok(0) => break,
-            Ok(got) => {
-                buffer = &mut buffer[got..];
-                offset += got as u64;
+impl Input {
+    /// Fills `buffer` from `offset` on as far as there is content; a stream is always there already.
+    fn read(&mut self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len();
+        while !buffer.is_empty() {
+            let got = match self {
+                Input::File(file) => file.read_at(buffer, offset),
+                Input::Stream(stream) => stream.read(buffer),
+            };
+            match got {
+                Ok(0) => break,
+                Ok(got) => {
+                    buffer = &mut buffer[got..];
+                    offset += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
+        Ok(want - buffer.len())
     }
-    Ok(want - buffer.len())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The scanner of a capture: finds, compares with the last capture, and hands out batches.
 
+use super::big::BigFile;
 use super::job::{Done, Item, Job, Kept, Outcome};
-use super::work::BigFile;
 use super::{FolderOptions, Result, sqlite};
 use crate::monitor::{Monitor, Warning};
 use crate::repo::Repository;

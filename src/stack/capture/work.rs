@@ -1,46 +1,25 @@
 //! A worker of a capture: everything between a found thing and its record.
 
+use super::big::{BigFile, Cursor};
+use super::content::Content;
 use super::job::{Item, Kept, Outcome};
-use super::read::{Block, BlockReader, Part};
+use super::read::{Block, BlockReader};
 use super::{Result, scan, sqlite};
 use crate::chunk::Profile;
-use crate::id::ChunkId;
 use crate::limits::READ_ATTEMPTS_MAX;
 use crate::monitor::{Monitor, Warning, lock};
-use crate::repo::entry::{Entry, Extent, Meta, Node, shown};
+use crate::repo::entry::{Entry, Meta, Node, shown};
 use crate::repo::state::{FileStat, StateRecord};
 use crate::repo::sync::Chain;
-use crate::repo::writer::{PackRef, Sink};
+use crate::repo::writer::Sink;
 use crate::repo::{self, Repository};
 use crate::stack::files::content::{advise_done, data_extents, is_sqlite, open_file, same_stat, state};
 use crate::stack::files::{Found, FoundKind, Stat, read_xattrs_fd};
 use std::fs::File;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A file of at least this size does not stay in the page cache on snap's account.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
-
-/// A pack and a segment of it.
-type StoredAt = (PackRef, u32);
-
-/// The chunks of a file, as far as they are known.
-#[derive(Default)]
-struct Content {
-    /// Each with its number in the file, and where it is stored unless it is a hole.
-    extents: Vec<(u64, Extent, Option<StoredAt>)>,
-    bytes: u64,
-    bytes_new: u64,
-}
-
-impl Content {
-    /// The extents in the order of the file, and the places of those that are stored.
-    fn in_order(mut self) -> (Vec<Extent>, Vec<StoredAt>) {
-        self.extents.sort_unstable_by_key(|(number, ..)| *number);
-        let places = self.extents.iter().filter_map(|(_, _, place)| *place).collect();
-        (self.extents.into_iter().map(|(_, extent, _)| extent).collect(), places)
-    }
-}
 
 /// A file that was read once, as it was when it was opened.
 struct Opened {
@@ -51,7 +30,7 @@ struct Opened {
 }
 
 /// Why a file has no content: its own fault, or the repository's.
-enum Failure {
+pub(super) enum Failure {
     File(String),
     Repo(repo::Error),
 }
@@ -62,9 +41,9 @@ impl From<repo::Error> for Failure {
     }
 }
 
-type Reading<T> = std::result::Result<T, Failure>;
+pub(super) type Reading<T> = std::result::Result<T, Failure>;
 
-fn of_file(error: &dyn std::error::Error) -> Failure {
+pub(super) fn of_file(error: &dyn std::error::Error) -> Failure {
     Failure::File(Chain(error).to_string())
 }
 
@@ -126,7 +105,8 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
                     }
                     let mut reader = open_reader(file, &before, &found.path)?;
                     let content = self.read(&mut reader, &found.path)?;
-                    Opened { file: reader.into_file(), before, meta, content }
+                    let file = reader.into_file().ok_or_else(|| Failure::File("it was not read".to_owned()))?;
+                    Opened { file, before, meta, content }
                 }
             };
             let after = state(&file, &found.path).map_err(|e| of_file(&e))?;
@@ -182,33 +162,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
     }
 
     fn put(&mut self, block: &Block, content: &mut Content) -> Reading<()> {
-        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        for (number, item) in &block.items {
-            match *item {
-                Part::Hole { len } => content.extents.push((*number, Extent::Hole { len }, None)),
-                Part::Chunk { start, len } => {
-                    let (id, place) = self.put_chunk(&block.data[start..start + len], content)?;
-                    content.extents.push((*number, Extent::Chunk { id, len: length(len) }, Some(place)));
-                }
-            }
-        }
-        for group in &block.groups {
-            let (id, place) = self.put_chunk(&group.bytes, content)?;
-            for (number, from, len) in &group.slices {
-                content.extents.push((*number, Extent::Slice { id, from: *from, len: *len }, Some(place)));
-            }
-        }
-        content.bytes += block.data.len() as u64;
-        self.monitor.advance(block.data.len() as u64);
-        Ok(())
-    }
-
-    fn put_chunk(&mut self, plain: &[u8], content: &mut Content) -> Reading<(ChunkId, StoredAt)> {
-        let stored = self.sink.put(plain)?;
-        if stored.added {
-            content.bytes_new += plain.len() as u64;
-        }
-        Ok((stored.id, (stored.pack, stored.segment)))
+        Ok(content.put(block, &mut self.sink, self.monitor)?)
     }
 
     /// A database goes through SQLite's own backup; `None` for any other file, and for one that
@@ -284,11 +238,12 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
             Cursor::Open { reader, before, meta, .. } => {
                 let mut content = Content::default();
                 for part in std::mem::take(&mut *lock(&file.parts)) {
-                    content.extents.extend(part.extents);
-                    content.bytes += part.bytes;
-                    content.bytes_new += part.bytes_new;
+                    content.absorb(part);
                 }
-                self.file(found, Some(Opened { file: reader.into_file(), before, meta, content }))
+                match reader.into_file() {
+                    Some(file) => self.file(found, Some(Opened { file, before, meta, content })),
+                    None => self.file(found, None),
+                }
             }
             Cursor::Unopened | Cursor::Database => self.file(found, None),
         };
@@ -302,7 +257,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
     }
 }
 
-fn open_reader(file: File, stat: &Stat, path: &[u8]) -> Reading<BlockReader> {
+pub(super) fn open_reader(file: File, stat: &Stat, path: &[u8]) -> Reading<BlockReader> {
     let runs = data_extents(&file, stat.size, stat.blocks, path).map_err(|e| of_file(&e))?;
     Ok(BlockReader::new(file, stat.size, runs, Profile::FILES))
 }
@@ -333,79 +288,4 @@ fn kept(found: &Found, node: Node, meta: Meta, stat: FileStat) -> Kept {
     let record = StateRecord { entry, stat, places: Vec::new() };
     let read = found.kind == FoundKind::File;
     Kept { record, read, bytes_read: 0, bytes_new: 0, warning, sqlite: false }
-}
-
-/// A large file, read by all workers in turns.
-pub(super) struct BigFile {
-    number: u64,
-    found: Found,
-    tickets: AtomicUsize,
-    cursor: Mutex<Cursor>,
-    parts: Mutex<Vec<Content>>,
-}
-
-enum Cursor {
-    Unopened,
-    Open {
-        reader: Box<BlockReader>,
-        before: Stat,
-        meta: Meta,
-        ended: bool,
-    },
-    /// To be read by one worker alone.
-    Database,
-    Failed(String),
-}
-
-impl Cursor {
-    fn fail(&mut self, message: String) {
-        *self = Cursor::Failed(message);
-    }
-}
-
-impl BigFile {
-    /// The file, which stands at `number` in the order, for so many workers.
-    pub(super) fn new(number: u64, found: Found, workers: usize) -> Self {
-        let (tickets, cursor) = (AtomicUsize::new(workers), Mutex::new(Cursor::Unopened));
-        Self { number, found, tickets, cursor, parts: Mutex::new(Vec::new()) }
-    }
-
-    /// Reads the next block; false when there is nothing more to take.
-    fn take_turn(&self, repository: &Repository, block: &mut Block) -> bool {
-        let mut cursor = lock(&self.cursor);
-        if matches!(*cursor, Cursor::Unopened) {
-            *cursor = self.open();
-        }
-        let Cursor::Open { reader, ended, .. } = &mut *cursor else { return false };
-        if *ended {
-            return false;
-        }
-        match reader.next(repository.cutter(), block) {
-            Ok(more) => {
-                *ended = !more;
-                more
-            }
-            Err(error) => {
-                cursor.fail(format!("cannot read {}: {error}", shown(&self.found.path)));
-                false
-            }
-        }
-    }
-
-    fn open(&self) -> Cursor {
-        use std::os::unix::fs::FileExt;
-        let opened = open_file(&self.found).map_err(|e| of_file(&e)).and_then(|(file, before, meta)| {
-            let mut header = [0; 16];
-            if file.read_exact_at(&mut header, 0).is_ok() && is_sqlite(&header) {
-                return Ok(Cursor::Database);
-            }
-            let reader = Box::new(open_reader(file, &before, &self.found.path)?);
-            Ok(Cursor::Open { reader, before, meta, ended: false })
-        });
-        match opened {
-            Ok(cursor) => cursor,
-            Err(Failure::File(message)) => Cursor::Failed(message),
-            Err(Failure::Repo(error)) => Cursor::Failed(Chain(&error).to_string()),
-        }
-    }
 }
