@@ -7,6 +7,7 @@ mod damage;
 mod diffshow;
 mod fidelity;
 mod inject;
+mod keys;
 mod need;
 mod power;
 mod recover;
