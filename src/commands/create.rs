@@ -236,6 +236,7 @@ fn draft(
         tags,
         note: options.note.clone(),
         tool: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
+        project: None,
         git: project.git.clone(),
         complete: false,
         sources: Vec::new(),

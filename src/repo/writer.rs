@@ -9,7 +9,7 @@
 //! puts it into a pack of its own. Finished packs wait, nameless, until a barrier makes them durable
 //! together; on a long run that happens every gigabyte, so that an interrupted one loses little.
 
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Need};
 use super::needs::Needs;
 use super::{Error, Repository, Result};
 use crate::catalog::Lookup;
@@ -91,6 +91,35 @@ impl<'r> Session<'r> {
             bytes_stored: AtomicU64::new(0),
             known_is_empty: !repository.catalog.has_chunks()?,
         })
+    }
+
+    /// How this session refers to segments that an older manifest needs; `None` if the repository
+    /// does not have them all.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn refer(&self, needs: &[Need]) -> Result<Option<Needs<PackRef>>> {
+        let known: HashMap<PackId, u32> =
+            self.repository.catalog.packs()?.into_iter().map(|row| (row.id, row.number)).collect();
+        let mut out = Needs::default();
+        for need in needs {
+            let Some(number) = known.get(&need.pack) else { return Ok(None) };
+            for [first, count] in &need.segments {
+                for segment in *first..first.saturating_add(*count) {
+                    out.add(PackRef::Known(*number), segment);
+                }
+            }
+        }
+        Ok(Some(out))
+    }
+
+    /// The names of the packs in `needs`, as a manifest keeps them. Only after a checkpoint with all
+    /// sinks finished.
+    ///
+    /// # Errors
+    /// A pack has no name yet.
+    pub fn named(&self, needs: &Needs<PackRef>) -> Result<Vec<Need>> {
+        Ok(self.name_needs(needs)?.to_list())
     }
 
     /// A way in for one thread, for chunks of one kind.

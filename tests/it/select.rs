@@ -21,6 +21,7 @@ fn snapshot(id: [u8; 2], time: &str, stack: &str, tags: &[&str]) -> Snapshot {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         note: String::new(),
         tool: String::new(),
+        project: None,
         git: None,
         complete: true,
         sources: Vec::new(),
