@@ -16,7 +16,7 @@ use crate::catalog::Lookup;
 use crate::chunk::Compressor;
 use crate::crypto;
 use crate::id::{ChunkId, IndexId, PackId, SnapshotId, object_name};
-use crate::limits::{CHECKPOINT_BYTES, INDEX_CHUNKS_TARGET};
+use crate::limits::{CHECKPOINT_BYTES, CHUNK_BYTES_MAX, INDEX_CHUNKS_TARGET};
 use crate::monitor::lock;
 use crate::pack::{FinishedPack, IndexedPack, PackKind, PackWriter, encode_index};
 use crate::store::Key;
@@ -279,9 +279,13 @@ impl Sink<'_, '_> {
     /// Stores the chunk `plain` unless the repository has it.
     ///
     /// # Errors
-    /// The store or the catalog fails.
+    /// The store or the catalog fails; the chunk is longer than any reader takes.
     pub fn put(&mut self, plain: &[u8]) -> Result<Stored> {
         let session = self.session;
+        if plain.len() > CHUNK_BYTES_MAX {
+            let what = format!("it has {} bytes, and no chunk may have more than {CHUNK_BYTES_MAX}", plain.len());
+            return Err(Error::Damaged { object: "a new chunk".to_owned(), what });
+        }
         let id = session.repository.namer.name(plain);
         if let Some((slot, segment)) = lock(session.shard(&id)).get(&id) {
             return Ok(Stored { id, pack: PackRef::New(*slot), segment: *segment, added: false });

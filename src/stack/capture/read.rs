@@ -127,7 +127,7 @@ impl BlockReader {
         block.groups.clear();
         block.data.clear();
         let Some((start, length)) = self.runs.pop() else {
-            self.flush_group(block);
+            self.flush_group(&mut block.groups);
             self.add_hole(self.size.saturating_sub(self.covered), block);
             self.covered = self.size.max(self.covered);
             return Ok(!block.items.is_empty() || !block.groups.is_empty());
@@ -197,11 +197,10 @@ impl BlockReader {
                     at += len;
                 }
                 Piece::Between { len, border } => {
-                    self.gather(&block.data[at..at + len]);
+                    self.gather(&block.data[at..at + len], &mut block.groups);
                     at += len;
-                    let gathered = self.group.bytes.len();
-                    if gathered >= GROUP_BYTES_MAX || (border && gathered >= GROUP_BYTES_MIN) {
-                        self.flush_group(block);
+                    if border && self.group.bytes.len() >= GROUP_BYTES_MIN {
+                        self.flush_group(&mut block.groups);
                     }
                 }
             }
@@ -210,14 +209,14 @@ impl BlockReader {
         total
     }
 
-    /// Adds a piece to the open group, joined with the one before it if that is its neighbour.
-    fn gather(&mut self, bytes: &[u8]) {
+    /// Adds a piece to the open group, joined with the one before it if that is its neighbour. A
+    /// group that is full becomes one of `groups`: no chunk is longer than that, whatever the piece.
+    fn gather(&mut self, bytes: &[u8], groups: &mut Vec<Group>) {
         let len = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let mut rest = bytes;
         while !rest.is_empty() {
             let from = len(self.group.bytes.len());
-            // A small file's content can be no longer than that, but a long name's could.
-            let (part, behind) = rest.split_at(rest.len().min(GROUP_BYTES_MAX));
+            let (part, behind) = rest.split_at(rest.len().min(GROUP_BYTES_MAX - self.group.bytes.len()));
             rest = behind;
             self.group.bytes.extend_from_slice(part);
             match self.group.slices.last_mut() {
@@ -229,12 +228,15 @@ impl BlockReader {
                     self.number += 1;
                 }
             }
+            if self.group.bytes.len() >= GROUP_BYTES_MAX {
+                self.flush_group(groups);
+            }
         }
     }
 
-    fn flush_group(&mut self, block: &mut Block) {
+    fn flush_group(&mut self, groups: &mut Vec<Group>) {
         if !self.group.bytes.is_empty() {
-            block.groups.push(std::mem::take(&mut self.group));
+            groups.push(std::mem::take(&mut self.group));
         }
     }
 }
@@ -299,6 +301,40 @@ mod tests {
         }
         assert_eq!(pieces.len(), whole.len());
         assert!(pieces == whole);
+    }
+
+    /// What belongs to a header can be of any length, and can begin in a group that has something.
+    #[test]
+    fn no_chunk_of_an_archive_is_too_long() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |kind, name: &str, size: usize| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(size as u64);
+            tar.append_data(&mut header, name, vec![7; size].as_slice()).unwrap();
+        };
+        add(tar::EntryType::Regular, "large", BLOCK_BYTES - 30 * 512);
+        (0..20).for_each(|at| add(tar::EntryType::Regular, &format!("small-{at}"), 0));
+        add(tar::EntryType::XHeader, "headers", 9 << 20);
+        let archive = tar.into_inner().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&archive).unwrap();
+        let size = archive.len() as u64;
+        let mut reader = BlockReader::new(file, size, vec![(0, size)], Profile::FILES);
+        let (cutter, mut block, mut bytes) = (Cutter::new(&[3; 32]), Block::default(), 0);
+        while reader.next(&cutter, &mut block).unwrap() {
+            assert!(block.groups.iter().all(|group| group.bytes.len() <= GROUP_BYTES_MAX));
+            bytes += block.groups.iter().flat_map(|g| &g.slices).map(|(_, _, len)| u64::from(*len)).sum::<u64>();
+            bytes += block
+                .items
+                .iter()
+                .map(|(_, item)| match *item {
+                    Part::Hole { len } => len,
+                    Part::Chunk { len, .. } => len as u64,
+                })
+                .sum::<u64>();
+        }
+        assert_eq!(bytes, size);
     }
 
     #[test]
