@@ -6,6 +6,7 @@ mod compare_test;
 mod damage;
 mod diffshow;
 mod fidelity;
+mod frozen;
 mod inject;
 mod keys;
 mod need;
