@@ -141,6 +141,7 @@ fn work(
                     break;
                 }
             }
+            // Not to lose the open pack: what is left is drained.
             Ok(None) | Err(super::Error::Repo(repo::Error::Interrupted)) => {}
             Err(error) => return Err(error),
         }
