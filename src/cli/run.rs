@@ -8,10 +8,10 @@ use super::prompt::Terminal;
 use super::render::Output;
 use super::text::{self, Style};
 use crate::commands::{self, Env, Error, Result, env::Folders};
-use crate::repo::Repository;
 use crate::repo::check::{Reading, Share};
 use crate::repo::select::Scope;
 use crate::repo::sync::Chain;
+use crate::repo::{self, Repository};
 use crate::stack::files::raise_open_file_limit;
 use clap::Parser;
 use std::io::Write;
@@ -151,8 +151,12 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
     // Before a repository is made: is there anything to capture?
     commands::project::Project::look(&args.dir)?;
     if env.repository.is_none() && !env.address()?.join("config").exists() {
-        let made = commands::init::init(env, &commands::init::InitOptions::default())?;
-        output.first_init(&made);
+        match commands::init::init(env, &commands::init::InitOptions::default()) {
+            Ok(made) => output.first_init(&made),
+            // Another `create` has made it a moment ago.
+            Err(Error::Repo(repo::Error::Exists { .. })) => {}
+            Err(error) => return Err(error),
+        }
     }
     let options = commands::create::CreateOptions {
         dir: args.dir.clone(),

@@ -2,6 +2,7 @@
 
 use super::env::now_text;
 use super::{Env, Error, Result};
+use crate::crypto;
 use crate::crypto::keyfile::SCRYPT_LOG_N;
 use crate::crypto::people::{PersonIdentity, PersonRecipient, generate_identity_file};
 use crate::fs::create_dir_durable;
@@ -66,6 +67,7 @@ pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
     };
     repo::keys::check_name(&name)?;
     store.create_layout()?;
+    let _alone = alone(store.root())?;
     let secrets = repo::initialise(&store, &name, &recipients, SCRYPT_LOG_N, &now_text())?;
     Ok(InitReport {
         repository: store.address(),
@@ -75,6 +77,18 @@ pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
         identity,
         identity_made,
     })
+}
+
+/// Keeps a second `init` waiting: it would take the first one's key for what an interrupted one left.
+fn alone(root: &Path) -> Result<std::fs::File> {
+    let folder = std::fs::File::open(root).map_err(|source| Error::Path {
+        operation: "open the folder",
+        path: root.to_path_buf(),
+        source,
+    })?;
+    // A file system without locks has at least the order of writes.
+    let _ = rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive);
+    Ok(folder)
 }
 
 /// A folder with something in it is not taken over; what an interrupted `init` left is.
@@ -114,8 +128,14 @@ fn default_identity(env: &Env) -> Result<(PersonRecipient, PathBuf, bool)> {
         path: folder.clone(),
         source,
     })?;
-    let recipient = generate_identity_file(&path)?;
-    Ok((recipient, path, true))
+    match generate_identity_file(&path) {
+        Ok(recipient) => Ok((recipient, path, true)),
+        // Another process has made it a moment ago.
+        Err(crypto::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok((recipient_of(&path)?, path, false))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn recipient_of(path: &Path) -> Result<PersonRecipient> {

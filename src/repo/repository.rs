@@ -106,6 +106,9 @@ pub fn read_config_bytes(store: &dyn Store) -> Result<Vec<u8>> {
                 _ => Err(Error::NoRepository { address: store.address() }),
             }
         }
+        Err(crate::store::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(Error::NotARepository { address: store.address() })
+        }
         Err(error) => Err(error.into()),
     }
 }
