@@ -92,7 +92,12 @@ impl Output {
 
     /// The snapshots.
     pub fn list(self, report: &ListReport) -> Exit {
-        let exit = if report.unreadable.is_empty() && report.vanished.is_empty() { Exit::Done } else { Exit::Damage };
+        let exit = match (report.unreadable.iter().any(|one| !one.newer), report.unreadable.is_empty()) {
+            (true, _) => Exit::Damage,
+            _ if !report.vanished.is_empty() => Exit::Damage,
+            (false, false) => Exit::Failed,
+            (false, true) => Exit::Done,
+        };
         self.give(report, exit, |out, style| super::screens::list(out, style, report))
     }
 
@@ -119,7 +124,11 @@ impl Output {
 
     /// A check.
     pub fn check(self, report: &CheckReport) -> Exit {
-        let exit = if report.is_damaged() { Exit::Damage } else { Exit::Done };
+        let exit = match (report.is_damaged(), report.is_unknown()) {
+            (true, _) => Exit::Damage,
+            (false, true) => Exit::Failed,
+            (false, false) => Exit::Done,
+        };
         self.give(report, exit, |out, style| check_text(out, style, report))
     }
 
@@ -210,6 +219,7 @@ fn check_text(out: &mut String, style: Style, report: &CheckReport) {
     for problem in &report.problems {
         let mark = match problem.severity {
             Severity::Damage => style.bad("damage"),
+            Severity::Unknown => style.bad("unknown"),
             Severity::Note => style.warn("note"),
         };
         let _ = writeln!(out, "{mark}: {}: {}", problem.object, problem.message);
@@ -227,6 +237,9 @@ fn check_text(out: &mut String, style: Style, report: &CheckReport) {
     if report.is_damaged() {
         let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
         let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
+    } else if report.is_unknown() {
+        let _ =
+            writeln!(out, "{} not all of it can be judged by this snap: use a newer one · {found}", style.warn("!"));
     } else {
         let _ = writeln!(out, "{} no damage found · {found}", style.good("✓"));
     }

@@ -59,6 +59,8 @@ pub struct Unreadable {
     pub id: String,
     /// Why.
     pub message: String,
+    /// True if a newer snap wrote it; false if it is damaged.
+    pub newer: bool,
 }
 
 /// What `list` says.
@@ -96,7 +98,7 @@ pub fn list(_: &Env, repository: &Repository, options: &ListOptions) -> Result<L
         unreadable: set
             .unreadable
             .iter()
-            .map(|(id, message)| Unreadable { id: id.to_string(), message: message.clone() })
+            .map(|one| Unreadable { id: one.id.to_string(), message: one.message.clone(), newer: one.newer })
             .collect(),
         vanished: set.vanished.iter().filter(wanted).map(Into::into).collect(),
         repository: repository.store().address(),

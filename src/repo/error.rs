@@ -157,6 +157,11 @@ impl Error {
         matches!(self, Error::Catalog(error) if error.is_damage())
     }
 
+    /// True if a newer snap wrote what could not be read: nothing is wrong with it.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Error::NewerRepository { .. } | Error::Newer { .. } | Error::Pack(pack::Error::Newer { .. }))
+    }
+
     /// True if the repository's own bytes are at fault.
     pub fn is_damage(&self) -> bool {
         matches!(

@@ -63,11 +63,12 @@ fn by_prefix<'s>(text: &str, all: &[&'s Snapshot], set: &SnapshotSet) -> Result<
     match fits.as_slice() {
         [one] => Ok(one),
         [] => {
-            let unreadable = set.unreadable.iter().map(|(id, reason)| (id, reason.as_str()));
+            let unreadable = set.unreadable.iter().map(|one| (&one.id, one.message.as_str(), one.newer));
             let gone = "it was here before and is gone; nobody has forgotten it";
-            let mut lost = unreadable.chain(set.vanished.iter().map(|snapshot| (&snapshot.id, gone)));
-            Err(match lost.find(|(id, _)| id.to_string().starts_with(text)) {
-                Some((id, reason)) => {
+            let mut lost = unreadable.chain(set.vanished.iter().map(|snapshot| (&snapshot.id, gone, false)));
+            Err(match lost.find(|(id, ..)| id.to_string().starts_with(text)) {
+                Some((id, _, true)) => Error::Newer { object: format!("snapshot {}", id.short()) },
+                Some((id, reason, false)) => {
                     Error::Damaged { object: format!("snapshot {}", id.short()), what: reason.to_owned() }
                 }
                 None => none(text, "; `snap list` shows them all"),

@@ -20,13 +20,24 @@ pub struct Snapshot {
     pub manifest: Manifest,
 }
 
+/// An object under `snapshots/` that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Why.
+    pub message: String,
+    /// True if a newer snap wrote it; false if it is damaged.
+    pub newer: bool,
+}
+
 /// What is known of the repository's snapshots.
 #[derive(Debug, Default)]
 pub struct SnapshotSet {
     /// Those that can be read, oldest first as far as their chain tells.
     pub snapshots: Vec<Snapshot>,
     /// Objects under `snapshots/` that cannot, and why.
-    pub unreadable: Vec<(SnapshotId, String)>,
+    pub unreadable: Vec<Unreadable>,
     /// Snapshots that this machine has seen before and that are gone.
     pub vanished: Vec<Snapshot>,
 }
@@ -187,7 +198,11 @@ impl Repository {
                         row
                     }
                     Err(error) => {
-                        set.unreadable.push((id, Chain(&error).to_string()));
+                        set.unreadable.push(Unreadable {
+                            id,
+                            message: Chain(&error).to_string(),
+                            newer: error.is_newer(),
+                        });
                         continue;
                     }
                 },

@@ -9,7 +9,8 @@ mod structure;
 
 pub use data::{Reading, Share};
 
-use super::{Repository, Result};
+use super::sync::Chain;
+use super::{Error, Repository, Result};
 use crate::monitor::Monitor;
 use serde::Serialize;
 
@@ -19,6 +20,8 @@ use serde::Serialize;
 pub enum Severity {
     /// Something that was stored cannot be had as it was, or may have been tampered with.
     Damage,
+    /// Something that a newer snap wrote: this one cannot tell whether it is sound.
+    Unknown,
     /// Nothing is lost; a person may want to know.
     Note,
 }
@@ -72,6 +75,11 @@ impl CheckReport {
     pub fn is_damaged(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Damage)
     }
+
+    /// True if something could not be judged.
+    pub fn is_unknown(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Unknown)
+    }
 }
 
 /// The findings while they are collected.
@@ -83,6 +91,12 @@ pub(super) struct Findings {
 impl Findings {
     fn damage(&mut self, object: impl Into<String>, message: impl Into<String>) {
         self.add(Severity::Damage, object.into(), message.into());
+    }
+
+    /// What kept an object from being read.
+    fn fault(&mut self, object: impl Into<String>, error: &Error) {
+        let severity = if error.is_newer() { Severity::Unknown } else { Severity::Damage };
+        self.add(severity, object.into(), Chain(error).to_string());
     }
 
     fn note(&mut self, object: impl Into<String>, message: impl Into<String>) {

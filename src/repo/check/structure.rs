@@ -70,7 +70,7 @@ pub(super) fn check_listings(
         if let Key::Object(_, name) = object.key {
             match repository.read_index(IndexId(name)) {
                 Ok(packs) => listed.indexed.extend(packs.into_iter().map(|pack| (pack.id, pack))),
-                Err(error) => findings.damage(object.key.path(), Chain(&error).to_string()),
+                Err(error) => findings.fault(object.key.path(), &error),
             }
         }
         monitor.advance(1);
@@ -136,7 +136,7 @@ pub(super) fn check_snapshots(
     // Read anew, whatever the catalog remembers of them.
     for id in published {
         if let Err(error) = repository.verify_manifest(*id) {
-            findings.damage(Key::from(*id).path(), Chain(&error).to_string());
+            findings.fault(Key::from(*id).path(), &error);
         }
     }
     let mut set = repository.snapshots()?;
@@ -149,7 +149,8 @@ pub(super) fn check_snapshots(
         );
         findings.damage(Key::from(snapshot.id).path(), message);
     }
-    let there: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).collect();
+    let unreadable = set.unreadable.iter().map(|one| one.id);
+    let there: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).chain(unreadable).collect();
     let mut seen: HashMap<Vec<u8>, SnapshotId> = HashMap::new();
     for snapshot in &set.snapshots {
         let object = Key::from(snapshot.id).path();
