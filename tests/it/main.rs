@@ -1,6 +1,8 @@
 //! Integration tests: one binary, which runs the program as its users do.
 
+mod bad;
 mod capture;
+mod catalog;
 mod compare;
 mod compare_test;
 mod damage;
@@ -8,6 +10,7 @@ mod diffshow;
 mod fidelity;
 mod frozen;
 mod inject;
+mod json;
 mod keys;
 mod need;
 mod power;

@@ -12,7 +12,9 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // Mixed, so that the numbers of one seed are not those of the next, one place further on.
+        let mut mixed = Self(seed);
+        Self(mixed.next())
     }
 
     pub fn next(&mut self) -> u64 {
