@@ -29,6 +29,9 @@ const INIT: &str = "init";
 /// What happens at a point.
 const FAULTS: [&str; 3] = ["signal=SIGKILL", "error=EIO", "error=ENOSPC"];
 
+/// A command, a point of it, and what happens there.
+type Case<'a> = (&'a Act, Point, &'static str);
+
 /// A command in a prepared repository.
 struct Act {
     name: &'static str,
@@ -56,7 +59,7 @@ impl Act {
     }
 
     /// All points of the command with each fault, from a run in a copy of the template.
-    fn cases(&self, dir: &Path) -> Vec<(&Self, Point, &'static str)> {
+    fn cases(&self, dir: &Path) -> Vec<Case<'_>> {
         let copy = dir.join("recorded");
         copy_folder(&self.template, &copy).expect("a copy");
         let (_, calls) = record(&Sandbox::at(&copy), &self.args).unwrap_or_else(|text| panic!("{text}"));
@@ -140,15 +143,30 @@ fn every_fault_leaves_a_whole_repository() {
     reached.is_enough();
 }
 
-/// All steps with a kill, and an even share of the rest; everything where that is asked for.
-fn choose<'a>(all: &[(&'a Act, Point, &'static str)]) -> Vec<(&'a Act, Point, &'static str)> {
+/// All steps with a kill, and an even share of the rest for each command; everything where that is
+/// asked for.
+fn choose<'a>(all: &[Case<'a>]) -> Vec<Case<'a>> {
     if std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all") {
         return all.to_vec();
     }
     let (steps, rest): (Vec<_>, Vec<_>) =
         all.iter().cloned().partition(|(_, point, fault)| is_a_step(point) && *fault == FAULTS[0]);
     let wanted = POINTS_TRIED.saturating_sub(steps.len()).max(POINTS_TRIED / 2);
-    steps.into_iter().chain(sample(&rest, wanted)).collect()
+    let mut groups: BTreeMap<&str, Vec<Case>> = BTreeMap::new();
+    for case in rest {
+        groups.entry(case.0.name).or_default().push(case);
+    }
+    // The smallest first: what they leave of their share goes to the others.
+    let mut groups: Vec<Vec<Case>> = groups.into_values().collect();
+    groups.sort_by_key(Vec::len);
+    let mut chosen = steps;
+    let mut room = wanted;
+    for (done, group) in groups.iter().enumerate() {
+        let share = sample(group, (room / (groups.len() - done)).min(group.len()));
+        room -= share.len();
+        chosen.extend(share);
+    }
+    chosen
 }
 
 /// What the sweep came to.
