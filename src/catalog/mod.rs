@@ -5,10 +5,12 @@
 //! carries a check value, so that a damaged row is noticed instead of believed. It holds names of
 //! hosts, stacks and files in plain, and is readable by its owner alone.
 
+mod lookup;
 mod rows;
 mod schema;
 
-pub use rows::{Located, Lookup, PackRow, SnapshotRow};
+pub use lookup::{Located, Lookup};
+pub use rows::{PackRow, SnapshotRow};
 
 use crate::fs::{PRIVATE_DIR, PRIVATE_FILE, create_dir_durable};
 use crate::id::RepositoryId;
@@ -17,7 +19,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What went wrong with the catalog.
@@ -74,6 +77,8 @@ pub struct Catalog {
     path: PathBuf,
     repository: RepositoryId,
     connection: Mutex<Connection>,
+    /// Raised after each change to what lookups answer from.
+    changes: Arc<AtomicU64>,
 }
 
 impl Catalog {
@@ -96,7 +101,8 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { folder: folder.to_path_buf(), path, repository, connection: Mutex::new(connection) })
+        let connection = Mutex::new(connection);
+        Ok(Self { folder: folder.to_path_buf(), path, repository, connection, changes: Arc::default() })
     }
 
     /// The folder, where other caches may lie too.
@@ -112,6 +118,7 @@ impl Catalog {
         let mut connection = lock(&self.connection);
         remove_files(&self.path);
         *connection = connect(&self.path, self.repository)?;
+        self.changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 

@@ -1,26 +1,14 @@
 //! What is asked of the catalog and written into it.
 
-use super::{Catalog, Error, Result, connect_for_reading};
+use super::lookup::{Located, tag};
+use super::{Catalog, Result};
 use crate::chunk::Codec;
-use crate::id::{ChunkId, IndexId, PackId, SnapshotId};
+use crate::id::{IndexId, PackId, SnapshotId};
 use crate::monitor::lock;
 use crate::pack::{IndexedPack, PackKind, Place};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::HashSet;
-use std::path::PathBuf;
-
-/// Where a chunk is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Located {
-    /// The catalog's number of the pack.
-    pub pack: u32,
-    /// Which segment of it.
-    pub segment: u32,
-    /// Where in the segment's plaintext, in bytes.
-    pub offset: u32,
-    /// The chunk's length in bytes.
-    pub len: u32,
-}
+use std::sync::atomic::Ordering;
 
 /// What the catalog knows of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,78 +32,6 @@ pub struct SnapshotRow {
     pub manifest: Vec<u8>,
     /// False if it was not in the newest listing.
     pub seen: bool,
-}
-
-/// Finds chunks; one for each thread.
-pub struct Lookup {
-    path: PathBuf,
-    connection: Connection,
-}
-
-/// A check value over a row of `chunk`: what SQLite does not notice, this does.
-fn tag(id: &ChunkId, place: Located) -> i64 {
-    let mut bytes = [0u8; 48];
-    let (name, numbers) = bytes.split_at_mut(32);
-    name.copy_from_slice(&id.0);
-    let fields = [place.pack, place.segment, place.offset, place.len];
-    for (slot, field) in numbers.chunks_exact_mut(4).zip(fields) {
-        slot.copy_from_slice(&field.to_le_bytes());
-    }
-    let mut number = [0; 4];
-    number.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..4]);
-    i64::from(u32::from_le_bytes(number))
-}
-
-impl Lookup {
-    /// Where the chunk `id` is, if the catalog knows it.
-    ///
-    /// # Errors
-    /// The catalog is damaged.
-    pub fn find(&self, id: &ChunkId) -> Result<Option<Located>> {
-        let failed = |source| Error::Sqlite { operation: "look up a chunk", path: self.path.clone(), source };
-        let mut query = self
-            .connection
-            .prepare_cached("SELECT pack, segment, offset, len, tag FROM chunk WHERE id = ?1")
-            .map_err(failed)?;
-        let row = query
-            .query_row([&id.0[..]], |row| {
-                let place = Located { pack: row.get(0)?, segment: row.get(1)?, offset: row.get(2)?, len: row.get(3)? };
-                Ok((place, row.get::<_, i64>(4)?))
-            })
-            .optional()
-            .map_err(failed)?;
-        match row {
-            Some((place, check)) if check == tag(id, place) => Ok(Some(place)),
-            Some(_) => Err(Error::Damaged { path: self.path.clone() }),
-            None => Ok(None),
-        }
-    }
-
-    /// Where a segment lies in its pack, and the pack.
-    ///
-    /// # Errors
-    /// The catalog is damaged: it names the segment of a chunk and does not know it.
-    pub fn place(&self, pack: u32, segment: u32) -> Result<(PackId, Place)> {
-        let failed = |source| Error::Sqlite { operation: "look up a segment", path: self.path.clone(), source };
-        let mut query = self
-            .connection
-            .prepare_cached(
-                "SELECT name, codec, offset, stored, plain FROM segment JOIN pack ON pack.no = segment.pack
-                 WHERE segment.pack = ?1 AND segment.segment = ?2",
-            )
-            .map_err(failed)?;
-        let (name, codec, offset, stored_len, plain_len) = query
-            .query_row([pack, segment], |row| {
-                let name: [u8; 32] = row.get(0)?;
-                let offset: i64 = row.get(2)?;
-                Ok((name, row.get::<_, u8>(1)?, offset, row.get(3)?, row.get(4)?))
-            })
-            .map_err(failed)?;
-        match (Codec::from_byte(codec), u64::try_from(offset)) {
-            (Some(codec), Ok(offset)) => Ok((PackId(name), Place { codec, offset, stored_len, plain_len })),
-            _ => Err(Error::Damaged { path: self.path.clone() }),
-        }
-    }
 }
 
 fn insert_pack(transaction: &Transaction<'_>, pack: &IndexedPack) -> rusqlite::Result<u32> {
@@ -156,14 +72,6 @@ fn insert_chunks(transaction: &Transaction<'_>, packs: &[IndexedPack], numbers: 
 }
 
 impl Catalog {
-    /// A finder of chunks with a connection of its own.
-    ///
-    /// # Errors
-    /// The file cannot be opened again.
-    pub fn lookup(&self) -> Result<Lookup> {
-        Ok(Lookup { path: self.path.clone(), connection: connect_for_reading(&self.path)? })
-    }
-
     /// The index objects whose content the catalog has.
     ///
     /// # Errors
@@ -193,7 +101,9 @@ impl Catalog {
             transaction.execute("INSERT OR IGNORE INTO index_object VALUES (?1)", params![id.0])?;
             transaction.commit()
         };
-        add().map_err(failed)
+        add().map_err(failed)?;
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Forgets all chunks and packs, so that they are learnt again; pack numbers stay as they are.
@@ -204,7 +114,9 @@ impl Catalog {
         let connection = lock(&self.connection);
         let batch = "BEGIN IMMEDIATE; DELETE FROM chunk; DELETE FROM segment; DELETE FROM index_object;
                      UPDATE pack SET present = 0; COMMIT;";
-        connection.execute_batch(batch).map_err(self.failed("forget the packs"))
+        connection.execute_batch(batch).map_err(self.failed("forget the packs"))?;
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// All packs that the index objects name.

@@ -31,6 +31,28 @@ fn finds_what_an_index_lists() {
 }
 
 #[test]
+fn a_finder_sees_what_its_own_process_changes_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path(), 1);
+    let lookup = catalog.lookup().unwrap();
+    assert_eq!(lookup.find(&ChunkId([1; 32])).unwrap(), None);
+    catalog.add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    let found = lookup.find(&ChunkId([1; 32])).unwrap().unwrap();
+    assert_eq!(lookup.place(found.pack, found.segment).unwrap(), lookup.place(found.pack, found.segment).unwrap());
+    catalog.forget_packs().unwrap();
+    assert_eq!(lookup.find(&ChunkId([1; 32])).unwrap(), None);
+}
+
+#[test]
+fn a_finder_sees_what_others_change_before_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookup = open(dir.path(), 1).lookup().unwrap();
+    assert_eq!(lookup.find(&ChunkId([1; 32])).unwrap(), None);
+    open(dir.path(), 1).add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    assert!((0..3000).any(|_| lookup.find(&ChunkId([1; 32])).unwrap().is_some()));
+}
+
+#[test]
 fn pack_numbers_outlive_a_refill() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path(), 1);
