@@ -26,4 +26,5 @@ mod sqlite;
 mod sweep;
 mod tidy;
 mod trees;
+mod vectors;
 mod work;
