@@ -2,8 +2,13 @@
 
 use crate::commands::{Error, Prompt, Result};
 use crate::crypto::people::Passphrase;
-use std::io::IsTerminal;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
 use zeroize::Zeroizing;
+
+/// No passphrase is longer than a terminal's line.
+const LINE_BYTES_MAX: usize = 4096;
 
 /// Asks on the terminal; nobody, where there is none.
 pub struct Terminal;
@@ -29,9 +34,56 @@ fn ask(what: &str, twice: bool) -> Result<Passphrase> {
     Ok(passphrase)
 }
 
+/// Asks on the terminal. What is typed is not shown, from before the question appears: somebody may
+/// answer faster than a prompt that hides the answer only afterwards.
 fn read(prompt: &str) -> Result<Zeroizing<String>> {
-    match rpassword::prompt_password(prompt) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(source) => Err(Error::Path { operation: "read a passphrase from", path: "the terminal".into(), source }),
+    let failed = |source: std::io::Error| Error::Path {
+        operation: "read a passphrase from",
+        path: "the terminal".into(),
+        source,
+    };
+    let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(failed)?;
+    let hidden = Hidden::new(&terminal).map_err(|error| failed(error.into()))?;
+    let mut open = &terminal;
+    let answer = open.write_all(prompt.as_bytes()).and_then(|()| read_line(open));
+    drop(hidden);
+    // The end of the typed line was not shown either.
+    let shown = open.write_all(b"\n");
+    let answer = answer.map_err(failed)?;
+    shown.map_err(failed)?;
+    Ok(answer)
+}
+
+fn read_line(mut terminal: &File) -> std::io::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
+    let mut byte = [0];
+    while line.len() < LINE_BYTES_MAX && terminal.read(&mut byte)? == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    let text = std::str::from_utf8(&line).map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidData))?;
+    Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
+}
+
+/// A terminal that does not show what is typed; as it was before once this is gone.
+struct Hidden<'a> {
+    terminal: &'a File,
+    before: Termios,
+}
+
+impl<'a> Hidden<'a> {
+    fn new(terminal: &'a File) -> rustix::io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        // What was typed ahead was meant for something else.
+        tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no setting.
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
 }
