@@ -15,6 +15,7 @@ pub use rows::{PackRow, SnapshotRow};
 use crate::fs::{PRIVATE_DIR, PRIVATE_FILE, create_dir_durable};
 use crate::id::RepositoryId;
 use crate::monitor::lock;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -151,6 +152,9 @@ fn connect(path: &Path, repository: RepositoryId) -> Result<Connection> {
     connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
     connection.execute_batch(schema::PRAGMAS).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // What is in the log is as good as what is in the file; to bring it there at each end of a command
+    // would cost three waits for the disk.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     match version {
         0 => {
