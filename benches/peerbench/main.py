@@ -69,9 +69,10 @@ def main():
 def one_run(number, turn, wanted, inputs, work, results):
     peers = {tool.name: tool.start(work / tool.name) for tool in turn}
     for row in wanted:
-        if row.input:
-            datasets.read_once(inputs[row.input])
         for tool in turn:
+            # Each time: borg tells the system to drop from memory what it has read.
+            if row.action == "create":
+                datasets.read_once(inputs[row.input])
             tools.settle(work)
             peer = peers[tool.name]
             outcome = row.measure(peer, inputs, verify=number == 0)
