@@ -54,6 +54,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the disk that it lies on is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Error::Sqlite { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Error::Folder { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Error::Damaged { .. } => false,
+        }
+    }
+
     /// True if throwing the catalog away and filling it again would help.
     pub fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, ReadOnly, SchemaChanged, Unknown};

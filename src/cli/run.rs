@@ -111,12 +111,11 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         }),
         Command::Check(args) => {
             let reading = reading(args.read_data.as_deref(), args.max_age.as_deref())?;
-            match env.open() {
-                Err(error) => commands::check::unopened(&error).map(|report| output.check(&report)).ok_or(error),
-                Ok(repository) => with_open(&repository, |repository| {
-                    Ok(output.check(&commands::check::check(env, repository, reading)?))
-                }),
+            let opened = env.open();
+            if let Some(report) = opened.as_ref().err().and_then(commands::check::unopened) {
+                return Ok(output.check(&report));
             }
+            with_open(env, opened, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
         }
         Command::Status => {
             with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
@@ -134,15 +133,19 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
 /// Opens the repository and works on it; if the local catalog turns out to be damaged, it is thrown
 /// away and the work is done once more.
 fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
-    with_open(&env.open()?, work)
+    with_open(env, env.open(), work)
 }
 
-fn with_open(repository: &Repository, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
-    match work(repository) {
+fn with_open(env: &Env, opened: Result<Repository>, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
+    let done = opened.and_then(|repository| match work(&repository) {
         Err(error) if error.is_catalog_damage() => {
             repository.catalog().discard()?;
-            work(repository)
+            work(&repository)
         }
+        other => other,
+    });
+    match done {
+        Err(error) if error.is_catalog_full() => work(&env.open_elsewhere()?),
         other => other,
     }
 }

@@ -82,14 +82,22 @@ pub struct Env {
 #[derive(Debug, Default)]
 pub struct SpareFolder(OnceLock<PathBuf>);
 
+/// What a catalog may take.
+const CATALOG_BYTES: u64 = 64 << 20;
+
 impl SpareFolder {
+    /// Where there is room, since a full disk is one of the reasons to need it.
     fn path(&self) -> Result<PathBuf> {
         if let Some(path) = self.0.get() {
             return Ok(path.clone());
         }
+        let has_room = |folder: &PathBuf| {
+            rustix::fs::statvfs(folder).is_ok_and(|found| found.f_bavail * found.f_frsize >= CATALOG_BYTES)
+        };
         let failed =
             |path: &Path, source| Error::Path { operation: "make the folder", path: path.to_path_buf(), source };
-        let folder = std::env::temp_dir();
+        let folder = [std::env::temp_dir(), "/dev/shm".into()].into_iter().find(has_room);
+        let folder = folder.unwrap_or_else(std::env::temp_dir);
         let name = crate::fs::random_hex().map_err(|source| failed(&folder, source))?;
         let path = folder.join(format!("snap-{name}"));
         let mode = rustix::fs::Mode::from_raw_mode(PRIVATE_DIR);
@@ -171,10 +179,24 @@ impl Env {
         Ok(Repository::open(store, secrets, &name, &self.cache_folder(id)?)?)
     }
 
+    /// Opens the repository with a catalog elsewhere, because there is no room where it should lie.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_elsewhere(&self) -> Result<Repository> {
+        let folder = self.spare.path()?;
+        let message = format!("this folder for caches is full: {} is used instead this time", folder.display());
+        self.monitor.warn(&Warning::note(self.folders.cache.display().to_string(), message));
+        self.open()
+    }
+
     /// Where the catalog of the repository can lie. One that cannot be written would be of no use; all
     /// that it knows can be learnt again.
     fn cache_folder(&self, id: RepositoryId) -> Result<PathBuf> {
         use rustix::fs::{Access, access};
+        if let Some(spare) = self.spare.0.get() {
+            return Ok(spare.clone());
+        }
         let cache = &self.folders.cache;
         let own = cache.join(id.to_string());
         let usable = create_dir_durable(&own).and_then(|()| Ok(access(&own, Access::WRITE_OK | Access::EXEC_OK)?));

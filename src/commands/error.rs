@@ -73,6 +73,11 @@ impl Error {
     pub fn is_catalog_damage(&self) -> bool {
         matches!(self, Error::Repo(error) if error.is_catalog_damage())
     }
+
+    /// True if there is no room for the local catalog.
+    pub fn is_catalog_full(&self) -> bool {
+        matches!(self, Error::Repo(repo::Error::Catalog(error)) if error.is_full())
+    }
 }
 
 impl From<store::Error> for Error {
