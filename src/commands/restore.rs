@@ -9,7 +9,7 @@ use crate::repo::select::Scope;
 use crate::repo::{Repository, Snapshot};
 use crate::stack::files::Difference;
 use crate::stack::files::place::UNFINISHED_PREFIX;
-use crate::stack::restore::{FolderRestore, Lost, restore_folder};
+use crate::stack::restore::{FolderRestore, Lost, Restored, restore_folder};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -88,7 +88,24 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         keep,
         workers: if options.workers == 0 { processors } else { options.workers },
     };
-    let done = restore_folder(&mut reader, source, &target, &folder, &*env.monitor)?;
+    let done = match restore_folder(&mut reader, source, &target, &folder, &*env.monitor).map_err(Error::from) {
+        Err(error) if error.is_catalog_damage() => {
+            // The first attempt may have placed something: the second completes it.
+            repository.catalog().discard()?;
+            reader = open_reader(repository, snapshot)?;
+            let again = FolderRestore { in_place: true, ..folder.clone() };
+            restore_folder(&mut reader, source, &target, &again, &*env.monitor)?
+        }
+        Ok(done) if done.lost.iter().any(|lost| lost.damage) => {
+            // Before something is called damaged, the catalog must be ruled out.
+            repository.relearn()?;
+            reader = open_reader(repository, snapshot)?;
+            again_where_lost(done, &folder, |options| {
+                restore_folder(&mut reader, source, &target, options, &*env.monitor)
+            })?
+        }
+        other => other?,
+    };
     if done.entries == 0 && !folder.only.is_empty() && done.lost.iter().all(|lost| !lost.damage) {
         let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
         return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
@@ -104,6 +121,31 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         lost: done.lost,
         complete: snapshot.manifest.complete,
         seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+    })
+}
+
+/// What a first attempt had lost is tried once more, and all of it if that cannot be told apart.
+fn again_where_lost(
+    first: Restored,
+    folder: &FolderRestore,
+    attempt: impl FnOnce(&FolderRestore) -> crate::stack::restore::Result<Restored>,
+) -> Result<Restored> {
+    let whole = folder.exact || first.lost.iter().any(|lost| lost.raw.is_empty());
+    let only = if whole { folder.only.clone() } else { first.lost.iter().map(|lost| lost.raw.clone()).collect() };
+    let second = attempt(&FolderRestore { in_place: true, only, ..folder.clone() })?;
+    if whole {
+        return Ok(Restored { bytes: first.bytes + second.bytes, ..second });
+    }
+    let known = |found: &Difference| first.differences.contains(found);
+    let differences = second.differences.into_iter().filter(|found| !known(found)).collect::<Vec<_>>();
+    Ok(Restored {
+        entries: first.entries,
+        files: first.files + second.files,
+        unchanged: first.unchanged + second.unchanged,
+        bytes: first.bytes + second.bytes,
+        removed: first.removed,
+        differences: [first.differences, differences].concat(),
+        lost: second.lost,
     })
 }
 

@@ -123,13 +123,12 @@ impl Repository {
     pub fn sync_for_writing(&self, monitor: &dyn Monitor) -> Result<()> {
         self.sync_indexes(monitor)?;
         let sizes: HashMap<PackId, u64> = self.pack_sizes()?;
-        let lost: HashSet<PackId> = self
-            .catalog
-            .packs()?
-            .into_iter()
-            .filter(|pack| sizes.get(&pack.id) != Some(&pack.sealed_bytes))
-            .map(|pack| pack.id)
-            .collect();
+        if self.lost_packs(&sizes)?.is_empty() {
+            return Ok(());
+        }
+        // It may be the catalog that is wrong.
+        self.relearn()?;
+        let lost = self.lost_packs(&sizes)?;
         if lost.is_empty() {
             return Ok(());
         }
@@ -139,6 +138,21 @@ impl Repository {
         }
         self.catalog.forget_packs()?;
         self.sync_indexes_without(&lost, monitor)
+    }
+
+    fn lost_packs(&self, sizes: &HashMap<PackId, u64>) -> Result<HashSet<PackId>> {
+        let packs = self.catalog.packs()?.into_iter();
+        Ok(packs.filter(|pack| sizes.get(&pack.id) != Some(&pack.sealed_bytes)).map(|pack| pack.id).collect())
+    }
+
+    /// Learns anew where everything lies: before something is called damaged, the catalog must be
+    /// ruled out.
+    ///
+    /// # Errors
+    /// The listing fails, or the catalog does.
+    pub fn relearn(&self) -> Result<()> {
+        self.catalog.forget_packs()?;
+        self.sync_indexes(&crate::monitor::Quiet::default())
     }
 
     /// All packs in the store and their sizes in bytes.

@@ -101,6 +101,49 @@ fn a_catalog_that_is_gone_or_damaged_changes_no_answer() {
     crate::work::assert_none(&failures, cases);
 }
 
+/// Rows that SQLite itself finds nothing wrong with.
+#[test]
+fn a_row_that_is_not_true_changes_no_answer() {
+    let known = Known::new();
+    let catalog = known.files().into_iter().find(|path| path.ends_with("catalog.db")).expect("a catalog");
+    let changes = [
+        "UPDATE chunk SET segment = segment + 1",
+        "UPDATE chunk SET offset = offset + 1 WHERE rowid_of % 2 = 1",
+        "UPDATE chunk SET len = len - 1",
+        "UPDATE chunk SET pack = pack + 1",
+        "UPDATE chunk SET tag = tag + 1",
+        "UPDATE segment SET offset = offset + 1",
+        "UPDATE segment SET stored = stored - 1",
+        "UPDATE segment SET plain = plain - 1",
+        "UPDATE segment SET codec = 9",
+        "DELETE FROM segment",
+        "UPDATE pack SET bytes = bytes + 1",
+        "UPDATE pack SET kind = 1 - kind",
+        "UPDATE pack SET name = randomblob(32)",
+        "DELETE FROM pack",
+        "UPDATE index_object SET name = randomblob(32)",
+        "DELETE FROM index_object",
+        "UPDATE snapshot SET manifest = 'nothing'",
+        "UPDATE snapshot SET manifest = randomblob(300)",
+        "DELETE FROM snapshot",
+        "INSERT INTO reading VALUES ('x', 'y')",
+        "DELETE FROM meta",
+        "DROP TABLE chunk",
+        "PRAGMA user_version = 99",
+    ];
+    let mut failures = Vec::new();
+    for change in changes {
+        // Every other row, by something that each has.
+        let change = change.replace("rowid_of", "length(hex(id)) + len");
+        known.with(|cache| {
+            let connection = rusqlite::Connection::open(cache.join(&catalog)).expect("a catalog");
+            connection.execute_batch(&change).unwrap_or_else(|error| panic!("{change}: {error}"));
+        });
+        failures.extend(known.answers(&change).err());
+    }
+    crate::work::assert_none(&failures, changes.len());
+}
+
 #[test]
 fn the_catalog_of_another_repository_changes_no_answer() {
     let known = Known::new();

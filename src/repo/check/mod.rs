@@ -126,7 +126,13 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     let snapshots = structure::check_snapshots(repository, &published, &listed, &mut findings)?;
     report.snapshots = snapshots.len() as u64;
     report.packs = listed.sizes.len() as u64;
+    let before = findings.problems.len();
     report.trees_walked = structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;
+    if findings.problems.len() > before {
+        repository.relearn()?;
+        findings.problems.truncate(before);
+        structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;
+    }
     data::read_packs(repository, options, &listed, &mut findings, &mut report, monitor)?;
     report.problems = findings.problems;
     report.problems.sort_by(|a, b| (a.severity, &a.object, &a.message).cmp(&(b.severity, &b.object, &b.message)));

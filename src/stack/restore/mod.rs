@@ -56,6 +56,9 @@ pub struct FolderRestore {
 pub struct Lost {
     /// Its path, for people.
     pub path: String,
+    /// Its path.
+    #[serde(skip)]
+    pub raw: Vec<u8>,
     /// Why.
     pub message: String,
     /// True if the repository is damaged; false if the target refused.
@@ -83,7 +86,7 @@ pub struct Restored {
 
 impl Restored {
     fn lose(&mut self, path: &[u8], message: String, damage: bool) {
-        self.lost.push(Lost { path: shown(path), message, damage });
+        self.lost.push(Lost { path: shown(path), raw: path.to_vec(), message, damage });
     }
 }
 

@@ -146,7 +146,7 @@ impl Run<'_> {
     }
 
     fn lost(&self, file: &WindowFile, message: String, damage: bool) {
-        lock(&self.outcome).lost.push(Lost { path: shown(&file.path), message, damage });
+        lock(&self.outcome).lost.push(Lost { path: shown(&file.path), raw: file.path.clone(), message, damage });
     }
 
     fn deliver(&self, piece: &Piece, bytes: std::result::Result<&[u8], &str>) -> bool {
