@@ -114,3 +114,31 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_fits_several_snapshots_is_a_mistake_of_the_request() {
+        let ids = vec!["abcd1111".to_owned(), "abcd2222".to_owned()];
+        let error = Error::Repo(repo::Error::Ambiguous { text: "abcd".to_owned(), ids });
+        assert_eq!(exit_of(&error), Exit::Usage);
+        assert_eq!(error.to_string(), "“abcd” fits 2 snapshots: abcd1111, abcd2222");
+    }
+
+    #[test]
+    fn a_full_disk_has_a_hint_wherever_it_is_met() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let io = || store::Error::Io { operation: "write", object: "packs/x".to_owned(), source: full() };
+        let errors = [
+            Error::Path { operation: "write", path: "x".into(), source: full() },
+            Error::Repo(repo::Error::Store(io())),
+            Error::Repo(repo::Error::Pack(crate::pack::Error::Store(io()))),
+        ];
+        for error in errors {
+            assert_eq!(exit_of(&error), Exit::Failed);
+            assert!(hint_of(&error).is_some_and(|hint| hint.starts_with("make room")), "{error}");
+        }
+    }
+}

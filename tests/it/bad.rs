@@ -11,7 +11,7 @@ use ::snap::id::object_name;
 use ::snap::repo::manifest::{Manifest, VERSION};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -208,6 +208,39 @@ fn a_full_disk_under_the_cache_is_said() {
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
 }
 
+/// Starts two captures at the same moment, in the default repository: the ids of both snapshots.
+#[track_caller]
+fn at_once(sandbox: &Sandbox, sources: &[PathBuf; 2]) -> [String; 2] {
+    let children = sources.each_ref().map(|source| {
+        let mut command = sandbox.snap_command(&["create", "--stack", "same", "--json"]);
+        command.arg(source).env_remove("SNAP_REPO").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program")
+    });
+    children.map(|child| {
+        let run = ended(child).expect(&[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
+        id_of(&run.json()["snapshot"]).expect("an id")
+    })
+}
+
+fn default_repository(sandbox: &Sandbox) -> Sandbox {
+    Sandbox::with_repo(&sandbox.path(""), &sandbox.home().join(".local/share/snap/repository"))
+}
+
+#[test]
+fn two_first_captures_at_once_make_one_repository() {
+    for round in 0..8 {
+        let sandbox = Sandbox::new();
+        let sources = ["one", "two"].map(|name| sandbox.path(name));
+        sources.iter().for_each(|source| source_tree(source, 3, round));
+        let ids = at_once(&sandbox, &sources);
+        let there = default_repository(&sandbox);
+        for (id, source) in ids.iter().zip(&sources) {
+            there.restores_to(id, source).unwrap_or_else(|text| panic!("round {round}: {text}"));
+        }
+        there.checks_clean().unwrap_or_else(|text| panic!("round {round}: {text}"));
+    }
+}
+
 #[test]
 fn two_captures_at_once_both_succeed() {
     let sandbox = Sandbox::new();
@@ -216,18 +249,8 @@ fn two_captures_at_once_both_succeed() {
     copy_folder(&sources[0], &sources[1]).expect("a copy");
     fs::write(sources[1].join("more"), Random::new(5).bytes(5 << 20)).expect("a file");
     for round in 0..4 {
-        // The first round also makes the repository and the key, twice at once.
-        let children = sources.each_ref().map(|source| {
-            let mut command = sandbox.snap_command(&["create", "--stack", "same", "--json"]);
-            command.arg(source).env_remove("SNAP_REPO").stdout(Stdio::piped()).stderr(Stdio::piped());
-            command.spawn().expect("the program")
-        });
-        let ids = children.map(|child| {
-            let run = ended(child).expect(&[exit::DONE]).unwrap_or_else(|text| panic!("round {round}: {text}"));
-            id_of(&run.json()["snapshot"]).expect("an id")
-        });
-        let default = sandbox.home().join(".local/share/snap/repository");
-        let there = Sandbox::with_repo(&sandbox.path(""), &default);
+        let ids = at_once(&sandbox, &sources);
+        let there = default_repository(&sandbox);
         for (id, source) in ids.iter().zip(&sources) {
             there.restores_to(id, source).unwrap_or_else(|text| panic!("round {round}: {text}"));
         }
