@@ -3,6 +3,7 @@
 mod bad;
 mod capture;
 mod catalog;
+mod check;
 mod compare;
 mod compare_test;
 mod damage;
