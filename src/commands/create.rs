@@ -258,8 +258,8 @@ fn coverage(project: &Project, source: &SourceEntry) -> Vec<Coverage> {
         lines.push(line(database, "captured", "SQLite's online backup, one transaction"));
     }
     if project.compose.is_some() {
-        let reason = "only the project's folder is captured; volumes elsewhere, images and servers are not";
-        lines.push(line("images, named volumes and databases of the services", "not protected", reason));
+        let reason = "only the project's folder is captured";
+        lines.push(line("images, volumes, databases", "not protected", reason));
     }
     lines
 }

@@ -201,6 +201,12 @@ fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOpt
             let hint = format!("snap restore {id} --target DIR, or snap restore {id} --in-place");
             Err(Error::usage("where to? neither --target nor --in-place is given", hint))
         }
+        // Its bytes were no text, and the text that stands for them is another folder.
+        None if here && source.root.contains('\u{fffd}') => {
+            let message =
+                format!("the folder that the snapshot was taken of, {}, has a name that is no text", source.root);
+            Err(Error::usage(message, "name it: --in-place --target DIR"))
+        }
         None if here => Ok(root),
         None => {
             let message = format!("the snapshot is of {} on the host {}", source.root, snapshot.manifest.host);

@@ -138,6 +138,11 @@ impl Secrets {
         self.derive("snap 2026-11 manifest mac")
     }
 
+    /// The key under which this machine keeps its caches: never used for what is in the repository.
+    pub fn cache_key(&self) -> [u8; 32] {
+        self.derive("snap 2026-11 local cache")
+    }
+
     fn derive(&self, context: &str) -> [u8; 32] {
         blake3::derive_key(context, self.dedup.as_slice())
     }

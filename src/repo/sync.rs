@@ -274,15 +274,25 @@ fn sort_by_chain(snapshots: &mut Vec<Snapshot>) {
     }
 }
 
+/// What the system says, without the number that Rust adds: `(os error 2)` helps nobody.
+fn without_number(text: &str) -> String {
+    let mut out = text.to_owned();
+    while let Some(start) = out.find(" (os error ") {
+        let Some(end) = out[start..].find(')') else { break };
+        out.replace_range(start..=start + end, "");
+    }
+    out
+}
+
 /// An error and its causes in one line.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
+        f.write_str(&without_number(&self.0.to_string()))?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(f, ": {}", without_number(&error.to_string()))?;
             cause = error.source();
         }
         Ok(())

@@ -258,6 +258,8 @@ fn keys_come_and_go_and_the_last_owner_stays() {
     refused("key remove first", "last owner");
     let report = sandbox.json(&format!("key add second --recipient {second}"));
     assert_eq!(key_names(&report), ["first=owner", "second=owner", "web=writer"]);
+    // Who removes a key keeps one that is known to open everything.
+    refused("key remove first", "in use");
     let text = sandbox.must("key list --identity second.txt", exit::DONE).stdout;
     assert!(text.lines().any(|line| line.starts_with("second") && line.contains("(in use)")), "{text}");
     let run = sandbox.must("key export out.txt", exit::DONE);

@@ -3,12 +3,13 @@
 
 use super::content::Content;
 use super::read::{Block, BlockReader};
+use super::tick::open_settled;
 use super::work::{Failure, of_file, open_reader};
 use crate::monitor::lock;
 use crate::repo::Repository;
 use crate::repo::entry::{Meta, shown};
 use crate::repo::sync::Chain;
-use crate::stack::files::content::{is_sqlite, open_file};
+use crate::stack::files::content::is_sqlite;
 use crate::stack::files::{Found, Stat};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -72,7 +73,7 @@ impl BigFile {
 
     fn open(&self) -> Cursor {
         use std::os::unix::fs::FileExt;
-        let opened = open_file(&self.found).map_err(|e| of_file(&e)).and_then(|(file, before, meta)| {
+        let opened = open_settled(&self.found).map_err(|e| of_file(&e)).and_then(|(file, before, meta)| {
             let mut header = [0; 16];
             if file.read_exact_at(&mut header, 0).is_ok() && is_sqlite(&header) {
                 return Ok(Cursor::Database);

@@ -19,11 +19,11 @@ pub mod read;
 mod scan;
 pub mod sqlite;
 pub mod stream;
+mod tick;
 mod work;
 
 use super::files::{self, Excludes};
 use crate::monitor::Monitor;
-use crate::repo::entry::Time;
 use crate::repo::manifest::{Level, SourceEntry, SourceKind};
 use crate::repo::needs::Needs;
 use crate::repo::writer::{PackRef, Session};
@@ -102,9 +102,9 @@ pub fn capture_folder(
     needs: &mut Needs<PackRef>,
     monitor: &dyn Monitor,
 ) -> Result<Captured> {
-    let start = now();
+    let start = tick::now();
     sqlite::remove_left_copies(&repository.catalog().folder().join("tmp"));
-    let key = repository.secrets().mac_key();
+    let key = repository.secrets().cache_key();
     let failed = |source| Error::State { path: options.state.clone(), source };
     let state = StateWriter::new(&options.state, &key, start).map_err(failed)?;
     let mut assembler = assemble::Assembler::new(session, state, needs, monitor)?;
@@ -128,10 +128,4 @@ pub fn capture_folder(
         bytes_read: done.bytes_read,
         state: done.state,
     })
-}
-
-/// The time of the clock that stamps files.
-fn now() -> Time {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    Time { seconds: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }

@@ -2,10 +2,11 @@
 
 use super::big::BigFile;
 use super::job::{Done, Item, Job, Kept, Outcome};
+use super::tick::is_racy;
 use super::{FolderOptions, Result, sqlite};
 use crate::monitor::{Monitor, Warning};
 use crate::repo::Repository;
-use crate::repo::entry::{Entry, Meta, Node, Time, shown};
+use crate::repo::entry::{Entry, Meta, Node, shown};
 use crate::repo::state::{StateReader, StateRecord};
 use crate::stack::files::{Event, Found, FoundKind, Reason, WalkOptions, walk};
 use std::collections::HashMap;
@@ -57,7 +58,7 @@ pub(super) fn scan(
 ) -> Result<()> {
     let numbers: HashMap<_, _> =
         repository.catalog().packs().map_err(crate::repo::Error::from)?.into_iter().map(|p| (p.id, p.number)).collect();
-    let key = repository.secrets().mac_key();
+    let key = repository.secrets().cache_key();
     let mut scanner = Scanner {
         options,
         out,
@@ -86,19 +87,6 @@ pub(super) fn scan(
     // A closed way means that another thread has failed, and that one says why.
     let _ = scanner.flush();
     Ok(())
-}
-
-/// The grain of the clock that stamps files: the kernel's tick, with some room.
-const GRAIN_NANOS: i64 = 20_000_000;
-/// The grain of file systems that keep whole seconds, or pairs of them.
-const COARSE_GRAIN_NANOS: i64 = 2_100_000_000;
-
-/// True if something that happened at `time` may be later than what a capture that began at
-/// `start` saw: within one tick of the clock two contents have the same time.
-fn is_racy(time: Time, start: Time) -> bool {
-    let grain = if time.nanos == 0 { COARSE_GRAIN_NANOS } else { GRAIN_NANOS };
-    let nanos = |t: Time| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
-    nanos(time) + i128::from(grain) >= nanos(start)
 }
 
 impl Scanner<'_> {
@@ -286,21 +274,5 @@ fn same_kind(node: &Node, kind: FoundKind) -> bool {
             (*major, *minor) == (a, b)
         }
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_came_within_a_tick_of_the_last_capture_is_racy() {
-        let start = Time { seconds: 1000, nanos: 500_000_000 };
-        assert!(is_racy(Time { seconds: 1000, nanos: 490_000_000 }, start));
-        assert!(is_racy(Time { seconds: 1001, nanos: 1 }, start));
-        assert!(!is_racy(Time { seconds: 1000, nanos: 400_000_000 }, start));
-        // Whole seconds: the file system may know no others.
-        assert!(is_racy(Time { seconds: 999, nanos: 0 }, start));
-        assert!(!is_racy(Time { seconds: 990, nanos: 0 }, start));
     }
 }

@@ -102,8 +102,28 @@ pub fn back_up(found: &Found, folder: &Path) -> std::result::Result<Copy, String
         Err(error) => Some(format!("SQLite finds this database damaged: {error}")),
     };
     drop(target);
-    let file = File::open(&copy.0).map_err(|e| e.to_string())?;
+    let file = File::options().read(true).write(true).open(&copy.0).map_err(|e| e.to_string())?;
+    keep_counters(found, &file).map_err(|e| e.to_string())?;
     Ok(Copy { file, flaw })
+}
+
+/// A backup counts as a change of the copy: SQLite raises the counters in its header. Where nothing
+/// but those tells it from the database as it lies, it gets the counters of the database (SQLite file
+/// format, §1.3: bytes 24–27, 40–43, 92–99), and a restored database is the same file again.
+fn keep_counters(found: &Found, copy: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    if has_log(found) {
+        return Ok(());
+    }
+    let (mut ours, mut theirs) = ([0u8; 100], [0u8; 100]);
+    copy.read_exact_at(&mut ours, 0)?;
+    open_beside(found, b"")?.read_exact_at(&mut theirs, 0)?;
+    const COUNTERS: [std::ops::Range<usize>; 3] = [24..28, 40..44, 92..100];
+    let mut joined = ours;
+    for range in COUNTERS {
+        joined[range.clone()].copy_from_slice(&theirs[range]);
+    }
+    if joined == theirs { copy.write_all_at(&theirs, 0) } else { Ok(()) }
 }
 
 /// Fills `target` in the way that the state of the database asks for.

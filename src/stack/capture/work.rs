@@ -4,6 +4,7 @@ use super::big::{BigFile, Cursor};
 use super::content::Content;
 use super::job::{Item, Kept, Outcome};
 use super::read::{Block, BlockReader};
+use super::tick::open_settled;
 use super::{Result, scan, sqlite};
 use crate::chunk::Profile;
 use crate::limits::READ_ATTEMPTS_MAX;
@@ -13,7 +14,7 @@ use crate::repo::state::{FileStat, StateRecord};
 use crate::repo::sync::Chain;
 use crate::repo::writer::Sink;
 use crate::repo::{self, Repository};
-use crate::stack::files::content::{advise_done, data_extents, is_sqlite, open_file, same_stat, state};
+use crate::stack::files::content::{advise_done, data_extents, is_sqlite, same_stat, state};
 use crate::stack::files::{Found, FoundKind, Stat, read_xattrs_fd};
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -99,7 +100,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
             let Opened { file, before, meta, content } = match first.take() {
                 Some(read) => read,
                 None => {
-                    let (file, before, meta) = open_file(found).map_err(|e| of_file(&e))?;
+                    let (file, before, meta) = open_settled(found).map_err(|e| of_file(&e))?;
                     if let Some(kept) = self.database(found, &file, &before, &meta)? {
                         return Ok(kept);
                     }
