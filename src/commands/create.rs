@@ -4,7 +4,7 @@ use super::env::{host_name, now_text};
 use super::project::Project;
 use super::{Env, Error, Result};
 use crate::monitor::{Monitor, Unit, Warning, lock};
-use crate::repo::manifest::{Coverage, Manifest, SourceEntry, Stats, VERSION};
+use crate::repo::manifest::{Coverage, Manifest, Rules, SourceEntry, Stats, VERSION};
 use crate::repo::needs::Needs;
 use crate::repo::writer::Session;
 use crate::repo::{self, Repository, SnapshotSet};
@@ -39,6 +39,18 @@ pub struct CreateOptions {
     pub level: i32,
     /// Threads; 0 for one for each processor.
     pub workers: usize,
+}
+
+impl CreateOptions {
+    /// What is left out by rule, as the manifest keeps it.
+    fn rules(&self) -> Rules {
+        Rules {
+            exclude: self.exclude.clone(),
+            ignore_files: !self.no_ignore_files,
+            cache_tags: self.skip_caches,
+            cross_mounts: self.cross_mounts,
+        }
+    }
 }
 
 /// The snapshot that was made.
@@ -163,7 +175,7 @@ pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Re
         bytes_stored: session.bytes().1,
         seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
     };
-    made.sources = vec![captured.source];
+    made.sources = vec![SourceEntry { rules: Some(options.rules()), ..captured.source }];
     let id = session.commit(&needs, &mut made)?;
     finish_state(captured.state, &names, &folder.state, &*env.monitor);
     Ok(CreateReport {

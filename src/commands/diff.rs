@@ -11,7 +11,7 @@ use crate::repo::{Repository, Snapshot};
 use crate::stack::capture::read::{Block, BlockReader, Part};
 use crate::stack::capture::sqlite::{BESIDE, back_up};
 use crate::stack::files::content::{data_extents, open_file};
-use crate::stack::files::{Event, Excludes, Found, FoundKind, WalkOptions, walk};
+use crate::stack::files::{Event, Found, FoundKind, WalkOptions, walk};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -108,8 +108,8 @@ fn entries_below(
     let mut links: std::collections::HashMap<(u64, u64), Vec<u8>> = std::collections::HashMap::new();
     let databases: Vec<&String> = against.manifest.sources.iter().flat_map(|source| &source.sqlite).collect();
     let mut out = Vec::new();
-    let exclude = Excludes::new::<&str>(&[])?.ignore_files(true);
-    let options = WalkOptions { exclude, skip: env.own_folders(repository)?, ..WalkOptions::default() };
+    let rules = against.manifest.sources.first().and_then(|source| source.rules.as_ref());
+    let options = WalkOptions::by(rules, env.own_folders(repository)?)?;
     walk(root, &options, &mut |event| {
         match event {
             Event::Found(found) => {

@@ -27,10 +27,16 @@ impl Project {
     /// It is no folder, or cannot be entered.
     pub fn look(dir: &Path) -> Result<Self> {
         let cannot = |source| Error::Path { operation: "open the folder", path: dir.to_path_buf(), source };
-        let root = std::fs::canonicalize(dir).map_err(cannot)?;
+        let hint = "give the folder of a Compose project, or any other folder";
+        let root = match std::fs::canonicalize(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::usage(format!("there is no folder {}", dir.display()), hint));
+            }
+            other => other.map_err(cannot)?,
+        };
         if !std::fs::metadata(&root).map_err(cannot)?.is_dir() {
             let message = format!("{} is not a folder", dir.display());
-            return Err(Error::usage(message, "give the folder of a Compose project, or any other folder"));
+            return Err(Error::usage(message, hint));
         }
         let compose = COMPOSE_FILES.into_iter().find(|name| root.join(name).is_file());
         let named = compose.and_then(|file| compose_name(&root, file));

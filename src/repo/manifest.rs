@@ -4,6 +4,9 @@
 //! names the heads of its lineage that it follows, so that order never comes from a clock, and
 //! carries a MAC, so that nobody without the secrets can write or change one.
 
+pub use super::detail::{
+    Authority, DatabaseDetail, Detail, Dump, DumpedTable, ImageDetail, ProjectEntry, ServiceEntry, VolumeDetail,
+};
 use super::signed::{sign, verify};
 use super::tree::TreeRoot;
 use super::{Error, Result};
@@ -11,7 +14,6 @@ use crate::id::{PackId, RepositoryId, SnapshotId};
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::monitor::Warning;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The version that this snap writes.
 pub const VERSION: u32 = 1;
@@ -82,142 +84,25 @@ pub struct SourceEntry {
     /// SQLite databases in it that were captured through SQLite's own backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sqlite: Vec<String>,
+    /// By which rules something was left out; a later comparison needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
     /// What only its kind has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
 }
 
-/// What a manifest says of a volume, an image or a database beside its tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Detail {
-    /// A Docker volume.
-    Volume(VolumeDetail),
-    /// A Docker image.
-    Image(ImageDetail),
-    /// A database's dump.
-    Database(DatabaseDetail),
-}
-
-/// A Docker volume: its tree is its content, root folder included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VolumeDetail {
-    /// Its name in the engine.
-    pub volume: String,
-    /// Its driver.
-    pub driver: String,
-    /// The driver's options.
-    pub options: BTreeMap<String, String>,
-    /// Its labels, by which Compose knows it as its own.
-    pub labels: BTreeMap<String, String>,
-    /// Services that mount it.
-    pub services: Vec<String>,
-}
-
-/// A Docker image: its tree is one file, `image.tar`, as the engine saves and loads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageDetail {
-    /// The digest of its configuration, `sha256:…`.
-    pub id: String,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// The digests under which registries know it.
-    pub digests: Vec<String>,
-    /// Operating system and architecture, `linux/amd64`.
-    pub platform: String,
-    /// Digests of its layers' uncompressed content, bottom first.
-    pub layers: Vec<String>,
-    /// Services that run it.
-    pub services: Vec<String>,
-    /// The segments that its tree needs, so that a later snapshot can refer to it without reading it.
-    pub needs: Vec<Need>,
-}
-
-/// Which copy of a database's content is restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Authority {
-    /// The dump.
-    Dump,
-    /// The volume, which was captured while the server was stopped.
-    Volume,
-}
-
-/// A database's dump: its tree holds the files that the server's own client wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseDetail {
-    /// postgresql, mariadb, mysql, redis.
-    pub engine: String,
-    /// The server's version.
-    pub version: String,
-    /// The service that it runs in.
-    pub service: String,
-    /// Which copy is restored.
-    pub authority: Authority,
-    /// The dumps.
-    pub dumps: Vec<Dump>,
-}
-
-/// One file of a database's dump.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dump {
-    /// Its path in the tree.
-    pub file: String,
-    /// The database; empty for what belongs to the whole server (roles, grants).
-    pub database: String,
-    /// Its tables.
-    pub tables: Vec<DumpedTable>,
-}
-
-/// A table in a dump.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DumpedTable {
-    /// Its name, with its schema where there are schemas.
-    pub name: String,
-    /// Its rows at the moment of the dump.
-    pub rows: u64,
-    /// Where its rows begin in the file, in bytes, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offset: Option<u64>,
-    /// How long they are there, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-}
-
-/// What a manifest says of a Compose project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProjectEntry {
-    /// The project's name.
-    pub name: String,
-    /// Its folder on the host.
-    pub directory: String,
-    /// Its Compose files, in their order.
-    pub files: Vec<String>,
-    /// Profiles that were active.
-    pub profiles: Vec<String>,
-    /// The Compose tool and its version.
-    pub compose: String,
-    /// The engine and its version.
-    pub engine: String,
-    /// Its services.
-    pub services: Vec<ServiceEntry>,
-}
-
-/// One service of a project at the moment of capture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceEntry {
-    /// Its name.
-    pub name: String,
-    /// The image as the Compose file names it.
-    pub image: String,
-    /// The image that its containers ran, `sha256:…`; empty if there were none.
-    pub image_id: String,
-    /// Containers that were running.
-    pub running: u32,
-    /// Containers that were healthy, of those that say.
-    pub healthy: u32,
-    /// True if it was stopped for the capture.
-    pub stopped: bool,
+/// What was left out of a folder by rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Patterns (gitignore syntax).
+    pub exclude: Vec<String>,
+    /// `.snapignore` files counted.
+    pub ignore_files: bool,
+    /// The content of folders with a `CACHEDIR.TAG` was left out.
+    pub cache_tags: bool,
+    /// Other file systems below the folder were entered.
+    pub cross_mounts: bool,
 }
 
 /// One line of what was captured and what was not.

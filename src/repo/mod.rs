@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod config;
+mod detail;
 pub mod entry;
 mod error;
 pub mod keys;

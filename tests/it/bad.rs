@@ -119,7 +119,7 @@ fn a_snapshot_of_a_newer_version_is_no_damage() {
 fn what_cannot_be_captured_is_refused() {
     let sandbox = begun();
     says(&sandbox.must("create source/plain", exit::USAGE), &["is not a folder"]);
-    says(&sandbox.must("create nowhere", exit::FAILED), &["cannot open the folder nowhere"]);
+    says(&sandbox.must("create nowhere", exit::USAGE), &["there is no folder nowhere"]);
     says(&sandbox.must("create repo", exit::USAGE), &["the repository itself"]);
     says(&sandbox.must("create source --compression 99", exit::USAGE), &["99"]);
     fs::write(sandbox.path("source/snap.toml"), "repository = 7\n").expect("a file");

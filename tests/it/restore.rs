@@ -83,8 +83,7 @@ fn exact_never_removes_what_is_no_content() {
     let source = sandbox.path("source");
     write(&source.join("file"), "file");
     sandbox.must("init --repo source/late/repo", exit::DONE);
-    // The folder around the repository is not in the snapshot.
-    let report = sandbox.json("create source --exclude late --repo source/late/repo");
+    let report = sandbox.json("create source --repo source/late/repo");
     let id = id_of(&report["snapshot"]).expect("an id");
     write(&source.join("late/other"), "other");
     write(&source.join("extra"), "extra");
@@ -96,6 +95,29 @@ fn exact_never_removes_what_is_no_content() {
     sandbox.must("check --read-data --repo source/late/repo", exit::DONE);
     sandbox.must(&format!("restore {id} --target target --repo source/late/repo"), exit::DONE);
     drop(mounted);
+}
+
+#[test]
+fn exact_leaves_what_a_rule_left_out() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    write(&source.join("file"), "file");
+    write(&source.join("build/out.o"), "made again");
+    write(&source.join("logs/today"), "a log");
+    write(&source.join(".snapignore"), "logs/\n");
+    sandbox.init();
+    let report = sandbox.json("create source --exclude build");
+    let id = id_of(&report["snapshot"]).expect("an id");
+    let report = sandbox.json(&format!("diff {id} source"));
+    assert_eq!(report["differences"].as_array().map(Vec::len), Some(0), "{report}");
+    let socket = std::os::unix::net::UnixListener::bind(source.join("socket")).expect("a socket");
+    write(&source.join("extra"), "extra");
+    let report = sandbox.json(&format!("restore {id} --in-place --exact"));
+    assert_eq!(report["removed"], 1, "{report}");
+    for stays in ["build/out.o", "logs/today", "socket"] {
+        assert!(source.join(stays).exists(), "{stays}");
+    }
+    drop(socket);
 }
 
 #[test]

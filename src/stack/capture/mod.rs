@@ -122,6 +122,7 @@ pub fn capture_folder(
             bytes: done.bytes,
             new_bytes: done.new_bytes,
             sqlite: done.sqlite,
+            rules: None,
             detail: None,
         },
         files_changed: done.files_changed,

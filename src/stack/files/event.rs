@@ -1,7 +1,9 @@
 //! What a scan can be told, and what it tells.
 
+use super::Result;
 use super::exclude::Excludes;
 use super::found::Found;
+use crate::repo::manifest::Rules;
 use rustix::io::Errno;
 use std::io;
 
@@ -14,6 +16,21 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// Folders, by device and inode number, that are left out whole: the repository itself.
     pub skip: Vec<(u64, u64)>,
+}
+
+impl WalkOptions {
+    /// A scan by the rules of an earlier capture.
+    ///
+    /// # Errors
+    /// A pattern is none.
+    pub fn by(rules: Option<&Rules>, skip: Vec<(u64, u64)>) -> Result<Self> {
+        let Some(rules) = rules else {
+            let exclude = Excludes::default().ignore_files(true);
+            return Ok(Self { exclude, skip, ..Self::default() });
+        };
+        let exclude = Excludes::new(&rules.exclude)?.ignore_files(rules.ignore_files).cache_tags(rules.cache_tags);
+        Ok(Self { exclude, one_file_system: !rules.cross_mounts, skip })
+    }
 }
 
 impl Default for WalkOptions {

@@ -11,7 +11,7 @@ mod window;
 use super::files::{self, Difference, PlaceOptions, Placer, WalkOptions};
 use crate::monitor::{Monitor, Unit};
 use crate::repo::entry::{Entry, Meta, Node, shown};
-use crate::repo::manifest::SourceEntry;
+use crate::repo::manifest::{Rules, SourceEntry};
 use crate::repo::reader::Reader;
 use crate::repo::walk::TreeWalker;
 use crate::repo::{self, sync::Chain};
@@ -163,7 +163,7 @@ pub fn restore_folder(
     }
     restore.adopt_links(source)?;
     if options.exact && restore.done.lost.is_empty() {
-        restore.remove_others(target, &kept)?;
+        restore.remove_others(target, source.rules.as_ref(), &kept)?;
     }
     restore.finish()
 }
@@ -273,14 +273,14 @@ impl Restore<'_, '_> {
     }
 
     /// Removes what the snapshot does not have. A folder goes whole, unless something in it must stay:
-    /// the repository, another file system, what cannot be looked into.
-    fn remove_others(&mut self, target: &Path, kept: &HashSet<Vec<u8>>) -> Result<()> {
+    /// what the capture left out by rule, a socket, the repository, another file system, what cannot be
+    /// looked into.
+    fn remove_others(&mut self, target: &Path, rules: Option<&Rules>, kept: &HashSet<Vec<u8>>) -> Result<()> {
         let (mut others, mut stay): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
-        let walk_options = WalkOptions { skip: self.options.keep.clone(), ..WalkOptions::default() };
+        let walk_options = WalkOptions::by(rules, self.options.keep.clone())?;
         files::walk(target, &walk_options, &mut |event| {
             match event {
                 files::Event::Found(found) => others.push(found.path),
-                files::Event::LeftOut { path, reason: files::Reason::Socket } => others.push(path),
                 files::Event::LeftOut { path, .. } => stay.push(path),
                 files::Event::BadPattern { .. } => {}
             }
