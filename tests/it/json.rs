@@ -121,7 +121,7 @@ fn an_error_is_a_document_too() {
         assert!(run.stderr.contains("error"), "people are told as well: {run}");
     };
     error("list", exit::NO_REPOSITORY);
-    error("create nowhere", exit::FAILED);
+    error("create nowhere", exit::USAGE);
     error("create --frobnicate", exit::USAGE);
     error("frobnicate", exit::USAGE);
     sandbox.init();
