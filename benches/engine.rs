@@ -10,7 +10,6 @@ use snap::crypto::seal::{Sealer, seal};
 use snap::id::{ChunkId, IndexId, PackId, RepositoryId};
 use snap::pack::{Footer, IndexedPack, PackKind, PackReader, PackWriter, Place, Segment, SegmentChunk};
 use snap::store::{Key, LocalStore, Store};
-use std::collections::HashSet;
 use std::hint::black_box;
 use std::path::Path;
 
@@ -193,7 +192,7 @@ fn catalog(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open_catalog(dir.path());
     let known = index(512, 6);
-    catalog.add_index(IndexId([1; 32]), &known, &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([1; 32]), &known).unwrap();
     let ids: Vec<ChunkId> =
         known.iter().flat_map(|pack| &pack.footer.segments).flat_map(|s| &s.chunks).map(|chunk| chunk.id).collect();
     let lookup = catalog.lookup().unwrap();
@@ -227,7 +226,7 @@ fn catalog(c: &mut Criterion) {
             |packs| {
                 let mut name = [0; 32];
                 name[..8].copy_from_slice(&salt_of(&packs).to_le_bytes());
-                catalog.add_index(IndexId(name), &packs, &HashSet::new()).unwrap();
+                catalog.add_index(IndexId(name), &packs).unwrap();
             },
             BatchSize::PerIteration,
         );

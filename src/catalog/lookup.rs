@@ -4,9 +4,9 @@ use super::{Catalog, Error, Result, connect_for_reading};
 use crate::chunk::Codec;
 use crate::id::{ChunkId, PackId};
 use crate::pack::Place;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,8 @@ pub struct Lookup {
     changes: Arc<AtomicU64>,
     /// The count of changes that the open view has, and how many questions it may still answer.
     view: Cell<Option<(u64, u32)>>,
+    /// Packs that cannot be relied on, as the view has them.
+    unusable: RefCell<HashSet<u32>>,
     /// A pack never changes, and no other gets its number.
     places: RefCell<HashMap<(u32, u32), (PackId, Place)>>,
 }
@@ -68,35 +70,50 @@ impl Catalog {
             connection: connect_for_reading(&self.path)?,
             changes: Arc::clone(&self.changes),
             view: Cell::new(None),
+            unusable: RefCell::default(),
             places: RefCell::default(),
         })
     }
 }
 
 impl Lookup {
-    /// Where the chunk `id` is, if the catalog knows it.
+    /// Where the chunk `id` is, if a pack that can be relied on has it.
     ///
     /// # Errors
     /// The catalog is damaged.
     pub fn find(&self, id: &ChunkId) -> Result<Option<Located>> {
+        let places = self.find_all(id)?;
+        let unusable = self.unusable.borrow();
+        Ok(places.into_iter().find(|place| !unusable.contains(&place.pack)))
+    }
+
+    /// Everywhere the chunk `id` is, packs that can be relied on first.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn find_all(&self, id: &ChunkId) -> Result<Vec<Located>> {
         let failed = |source| Error::Sqlite { operation: "look up a chunk", path: self.path.clone(), source };
         self.look().map_err(failed)?;
         let mut query = self
             .connection
             .prepare_cached("SELECT pack, segment, offset, len, tag FROM chunk WHERE id = ?1")
             .map_err(failed)?;
-        let row = query
-            .query_row([&id.0[..]], |row| {
+        let mut rows = query.query([&id.0[..]]).map_err(failed)?;
+        let mut places: Vec<Located> = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let read = || -> rusqlite::Result<(Located, i64)> {
                 let place = Located { pack: row.get(0)?, segment: row.get(1)?, offset: row.get(2)?, len: row.get(3)? };
-                Ok((place, row.get::<_, i64>(4)?))
-            })
-            .optional()
-            .map_err(failed)?;
-        match row {
-            Some((place, check)) if check == tag(id, place) => Ok(Some(place)),
-            Some(_) => Err(Error::Damaged { path: self.path.clone() }),
-            None => Ok(None),
+                Ok((place, row.get(4)?))
+            };
+            let (place, check) = read().map_err(failed)?;
+            if check != tag(id, place) {
+                return Err(Error::Damaged { path: self.path.clone() });
+            }
+            places.push(place);
         }
+        let unusable = self.unusable.borrow();
+        places.sort_by_key(|place| unusable.contains(&place.pack));
+        Ok(places)
     }
 
     /// Begins a view of the catalog, unless there is one that may still be used.
@@ -111,6 +128,9 @@ impl Lookup {
             self.connection.prepare_cached("COMMIT")?.execute([])?;
         }
         self.connection.prepare_cached("BEGIN")?.execute([])?;
+        let mut query = self.connection.prepare_cached("SELECT no FROM pack WHERE present = 2")?;
+        let numbers = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        self.unusable.replace(numbers);
         self.view.set(Some((changes, VIEW_QUESTIONS)));
         Ok(())
     }

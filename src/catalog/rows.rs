@@ -2,10 +2,9 @@
 
 use super::lookup::{Located, tag};
 use super::{Catalog, Result};
-use crate::chunk::Codec;
 use crate::id::{IndexId, PackId, SnapshotId};
 use crate::monitor::lock;
-use crate::pack::{IndexedPack, PackKind, Place};
+use crate::pack::{IndexedPack, PackKind};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -21,6 +20,8 @@ pub struct PackRow {
     pub sealed_bytes: u64,
     /// What its chunks are pieces of.
     pub kind: PackKind,
+    /// False if it is missing, cut short or known to be damaged.
+    pub usable: bool,
 }
 
 /// A manifest that was in the repository when it was last seen.
@@ -39,7 +40,7 @@ fn insert_pack(transaction: &Transaction<'_>, pack: &IndexedPack) -> rusqlite::R
     let number: u32 = transaction
         .prepare_cached(
             "INSERT INTO pack (name, bytes, kind, present) VALUES (?1, ?2, ?3, 1)
-             ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes, present = 1 RETURNING no",
+             ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes, present = max(present, 1) RETURNING no",
         )?
         .query_row(params![pack.id.0, bytes, pack.footer.kind as u8], |row| row.get(0))?;
     let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -63,7 +64,7 @@ fn insert_chunks(transaction: &Transaction<'_>, packs: &[IndexedPack], numbers: 
             }
         }
     }
-    rows.sort_unstable_by_key(|(id, _)| *id);
+    rows.sort_unstable_by_key(|(id, place)| (*id, place.pack));
     let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for (id, place) in &rows {
         insert.execute(params![id.0, place.pack, place.segment, place.offset, place.len, tag(id, *place)])?;
@@ -84,20 +85,18 @@ impl Catalog {
         rows.map(|row| row.map(IndexId)).collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
-    /// Remembers the content of an index object. Of a chunk that is in two packs the first stays.
-    /// `skip` are packs that the repository has lost: their chunks are not offered.
+    /// Remembers the content of an index object.
     ///
     /// # Errors
     /// The catalog cannot be written.
-    pub fn add_index(&self, id: IndexId, packs: &[IndexedPack], skip: &HashSet<PackId>) -> Result<()> {
+    pub fn add_index(&self, id: IndexId, packs: &[IndexedPack]) -> Result<()> {
         let mut connection = lock(&self.connection);
         let failed = self.failed("add an index object");
-        let there: Vec<IndexedPack> = packs.iter().filter(|pack| !skip.contains(&pack.id)).cloned().collect();
         let mut add = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let numbers =
-                there.iter().map(|pack| insert_pack(&transaction, pack)).collect::<rusqlite::Result<Vec<_>>>()?;
-            insert_chunks(&transaction, &there, &numbers)?;
+                packs.iter().map(|pack| insert_pack(&transaction, pack)).collect::<rusqlite::Result<Vec<_>>>()?;
+            insert_chunks(&transaction, packs, &numbers)?;
             transaction.execute("INSERT OR IGNORE INTO index_object VALUES (?1)", params![id.0])?;
             transaction.commit()
         };
@@ -127,37 +126,50 @@ impl Catalog {
         let connection = lock(&self.connection);
         let failed = self.failed("read the packs");
         let mut query = connection
-            .prepare("SELECT no, name, bytes, kind FROM pack WHERE present = 1 ORDER BY no")
+            .prepare("SELECT no, name, bytes, kind, present FROM pack WHERE present > 0 ORDER BY no")
             .map_err(&failed)?;
         let rows = query
             .query_map([], |row| {
                 let kind = if row.get::<_, u8>(3)? == 1 { PackKind::Tree } else { PackKind::Data };
                 let bytes: i64 = row.get(2)?;
                 let sealed_bytes = u64::try_from(bytes).unwrap_or(0);
-                Ok(PackRow { number: row.get(0)?, id: PackId(row.get(1)?), sealed_bytes, kind })
+                let usable = row.get::<_, u8>(4)? == 1;
+                Ok(PackRow { number: row.get(0)?, id: PackId(row.get(1)?), sealed_bytes, kind, usable })
             })
             .map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
-    /// The chunks of a pack as the catalog has them, in the pack's order, with their segments.
+    /// Says which packs cannot be relied on; all others can.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn set_unusable(&self, packs: &HashSet<PackId>) -> Result<()> {
+        let mut connection = lock(&self.connection);
+        let failed = self.failed("mark packs");
+        let mut mark = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("UPDATE pack SET present = 1 WHERE present = 2", [])?;
+            for pack in packs {
+                let mut update = transaction.prepare_cached("UPDATE pack SET present = 2 WHERE name = ?1")?;
+                update.execute([&pack.0[..]])?;
+            }
+            transaction.commit()
+        };
+        mark().map_err(failed)?;
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Packs that a check has found damaged, and when (seconds since 1970).
     ///
     /// # Errors
     /// The catalog is damaged.
-    pub fn segments_of(&self, pack: u32) -> Result<Vec<Place>> {
+    pub fn bad_packs(&self) -> Result<std::collections::HashMap<PackId, i64>> {
         let connection = lock(&self.connection);
-        let failed = self.failed("read a pack's segments");
-        let mut query = connection
-            .prepare_cached("SELECT codec, offset, stored, plain FROM segment WHERE pack = ?1 ORDER BY segment")
-            .map_err(&failed)?;
-        let rows = query
-            .query_map([pack], |row| {
-                let codec = if row.get::<_, u8>(0)? == 0 { Codec::Raw } else { Codec::Zstd };
-                let offset: i64 = row.get(1)?;
-                let offset = u64::try_from(offset).unwrap_or(u64::MAX);
-                Ok(Place { codec, offset, stored_len: row.get(2)?, plain_len: row.get(3)? })
-            })
-            .map_err(&failed)?;
+        let failed = self.failed("read the damaged packs");
+        let mut query = connection.prepare("SELECT pack, at FROM bad").map_err(&failed)?;
+        let rows = query.query_map([], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
@@ -217,24 +229,23 @@ impl Catalog {
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
-    /// Notes that packs were read whole at `at` (seconds since 1970); `None` takes the note back.
+    /// Notes at `at` (seconds since 1970) that `good` packs were read whole and are sound, and that
+    /// `bad` ones are damaged.
     ///
     /// # Errors
     /// The catalog cannot be written.
-    pub fn note_readings(&self, packs: &[PackId], at: Option<i64>) -> Result<()> {
+    pub fn note_readings(&self, good: &[PackId], bad: &[PackId], at: i64) -> Result<()> {
         let mut connection = lock(&self.connection);
         let failed = self.failed("write the verification ledger");
         let mut note = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for pack in packs {
-                match at {
-                    Some(at) => transaction
-                        .prepare_cached("INSERT OR REPLACE INTO reading VALUES (?1, ?2)")?
-                        .execute(params![pack.0, at])?,
-                    None => {
-                        transaction.prepare_cached("DELETE FROM reading WHERE pack = ?1")?.execute([&pack.0[..]])?
-                    }
-                };
+            for (packs, into, out_of) in [(good, "reading", "bad"), (bad, "bad", "reading")] {
+                let mut insert = transaction.prepare(&format!("INSERT OR REPLACE INTO {into} VALUES (?1, ?2)"))?;
+                let mut delete = transaction.prepare(&format!("DELETE FROM {out_of} WHERE pack = ?1"))?;
+                for pack in packs {
+                    insert.execute(params![pack.0, at])?;
+                    delete.execute([&pack.0[..]])?;
+                }
             }
             transaction.commit()
         };

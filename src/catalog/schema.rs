@@ -2,8 +2,11 @@
 //! migrations.
 
 /// Raised whenever a table changes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
+/// A chunk may lie in several packs, and has a row for each. `pack.present`: 0 no index lists it (any
+/// more), 1 it can be relied on, 2 it is listed, and missing, cut short or known to be damaged.
+///
 /// Pack numbers are never given twice (`AUTOINCREMENT`): a running process may hold one while
 /// another process fills the catalog anew.
 pub const TABLES: &str = "
@@ -26,14 +29,16 @@ CREATE TABLE segment (
     PRIMARY KEY (pack, segment)
 ) WITHOUT ROWID;
 CREATE TABLE chunk (
-    id BLOB PRIMARY KEY,
+    id BLOB NOT NULL,
     pack INTEGER NOT NULL,
     segment INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     len INTEGER NOT NULL,
-    tag INTEGER NOT NULL
+    tag INTEGER NOT NULL,
+    PRIMARY KEY (id, pack)
 ) WITHOUT ROWID;
 CREATE TABLE snapshot (name BLOB PRIMARY KEY, manifest BLOB NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE bad (pack BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE reading (pack BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 ";
 

@@ -4,7 +4,6 @@ use super::*;
 use crate::chunk::Codec;
 use crate::id::{ChunkId, IndexId, PackId};
 use crate::pack::{Footer, IndexedPack, PackKind, Segment, SegmentChunk};
-use std::collections::HashSet;
 
 fn pack(n: u8) -> IndexedPack {
     let chunk = |m: u8| SegmentChunk { id: ChunkId([m; 32]), len: 10 };
@@ -21,7 +20,7 @@ fn open(dir: &Path, repository: u8) -> Catalog {
 fn finds_what_an_index_lists() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path(), 1);
-    catalog.add_index(IndexId([9; 32]), &[pack(1), pack(10)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([9; 32]), &[pack(1), pack(10)]).unwrap();
     let lookup = catalog.lookup().unwrap();
     let found = lookup.find(&ChunkId([13; 32])).unwrap().unwrap();
     assert_eq!((found.segment, found.offset, found.len), (1, 10, 10));
@@ -36,7 +35,7 @@ fn a_finder_sees_what_its_own_process_changes_at_once() {
     let catalog = open(dir.path(), 1);
     let lookup = catalog.lookup().unwrap();
     assert_eq!(lookup.find(&ChunkId([1; 32])).unwrap(), None);
-    catalog.add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([9; 32]), &[pack(1)]).unwrap();
     let found = lookup.find(&ChunkId([1; 32])).unwrap().unwrap();
     assert_eq!(lookup.place(found.pack, found.segment).unwrap(), lookup.place(found.pack, found.segment).unwrap());
     catalog.forget_packs().unwrap();
@@ -48,7 +47,7 @@ fn a_finder_sees_what_others_change_before_long() {
     let dir = tempfile::tempdir().unwrap();
     let lookup = open(dir.path(), 1).lookup().unwrap();
     assert_eq!(lookup.find(&ChunkId([1; 32])).unwrap(), None);
-    open(dir.path(), 1).add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    open(dir.path(), 1).add_index(IndexId([9; 32]), &[pack(1)]).unwrap();
     assert!((0..3000).any(|_| lookup.find(&ChunkId([1; 32])).unwrap().is_some()));
 }
 
@@ -56,11 +55,11 @@ fn a_finder_sees_what_others_change_before_long() {
 fn pack_numbers_outlive_a_refill() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path(), 1);
-    catalog.add_index(IndexId([9; 32]), &[pack(1), pack(10)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([9; 32]), &[pack(1), pack(10)]).unwrap();
     let before = catalog.packs().unwrap();
     catalog.forget_packs().unwrap();
     assert!(catalog.packs().unwrap().is_empty());
-    catalog.add_index(IndexId([8; 32]), &[pack(10)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([8; 32]), &[pack(10)]).unwrap();
     assert_eq!(catalog.packs().unwrap(), before[1..]);
 }
 
@@ -68,7 +67,7 @@ fn pack_numbers_outlive_a_refill() {
 fn a_changed_row_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path(), 1);
-    catalog.add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([9; 32]), &[pack(1)]).unwrap();
     lock(&catalog.connection).execute("UPDATE chunk SET segment = 1 - segment", []).unwrap();
     let error = catalog.lookup().unwrap().find(&ChunkId([1; 32])).unwrap_err();
     assert!(error.is_damage());
@@ -78,7 +77,7 @@ fn a_changed_row_is_noticed() {
 fn a_file_of_another_repository_or_no_file_at_all_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path(), 1);
-    catalog.add_index(IndexId([9; 32]), &[pack(1)], &HashSet::new()).unwrap();
+    catalog.add_index(IndexId([9; 32]), &[pack(1)]).unwrap();
     drop(catalog);
     let other = open(dir.path(), 2);
     assert!(!other.has_chunks().unwrap());

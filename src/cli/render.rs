@@ -237,6 +237,10 @@ fn check_text(out: &mut String, style: Style, report: &CheckReport) {
     if report.is_damaged() {
         let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
         let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
+        let _ = writeln!(
+            out,
+            "  what is still there is stored again by the next snapshot   ← snap create, then snap check"
+        );
     } else if report.is_unknown() {
         let _ =
             writeln!(out, "{} not all of it can be judged by this snap: use a newer one · {found}", style.warn("!"));

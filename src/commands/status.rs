@@ -145,7 +145,7 @@ fn advice(report: &StatusReport, set: &SnapshotSet, repository: &Repository, now
         say(true, format!("{count} snapshots cannot be read or are gone"), "snap check");
     }
     if report.last_check_found_damage {
-        say(true, "the last check found damage".to_owned(), "snap check --read-data");
+        say(true, "the last check found damage".to_owned(), "snap check");
     }
     for stack in &report.stacks {
         match (stack.newest_is_incomplete, &stack.newest_complete) {

@@ -12,7 +12,7 @@ use crate::monitor::lock;
 use crate::pack::{PackReader, Place};
 use crate::store::Key;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Where a chunk is, ready to be read. Ordered by pack, then by place in it.
@@ -43,7 +43,7 @@ pub struct Reader<'r> {
     lookup: Lookup,
     packs: Arc<PackCache>,
     /// Chunks that no index object lists, found in the footers of packs that a manifest names.
-    found: HashMap<ChunkId, Spot>,
+    found: HashMap<ChunkId, Vec<Spot>>,
     /// The segment read last: chunks of a tree lie side by side.
     last: Option<(PackId, u64, Vec<u8>)>,
 }
@@ -95,18 +95,28 @@ impl<'r> Reader<'r> {
         Ok(Self { repository, lookup, packs: Arc::default(), found: HashMap::new(), last: None })
     }
 
-    /// Where the chunk is; `None` if nothing known holds it.
+    /// A reader of its own that knows what this one knows.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub fn another(&self) -> Result<Self> {
+        let lookup = self.repository.catalog.lookup()?;
+        let (packs, found) = (Arc::clone(&self.packs), self.found.clone());
+        Ok(Self { repository: self.repository, lookup, packs, found, last: None })
+    }
+
+    /// Where the chunk is: every copy of it, those in packs that can be relied on first.
     ///
     /// # Errors
     /// The catalog is damaged.
-    pub fn locate(&self, id: &ChunkId) -> Result<Option<Spot>> {
-        match self.lookup.find(id)? {
-            Some(at) => {
-                let (pack, place) = self.lookup.place(at.pack, at.segment)?;
-                Ok(Some(Spot { pack, place, offset: at.offset, len: at.len }))
-            }
-            None => Ok(self.found.get(id).copied()),
+    pub fn locate(&self, id: &ChunkId) -> Result<Vec<Spot>> {
+        let mut spots = Vec::new();
+        for at in self.lookup.find_all(id)? {
+            let (pack, place) = self.lookup.place(at.pack, at.segment)?;
+            spots.push(Spot { pack, place, offset: at.offset, len: at.len });
         }
+        spots.extend(self.found.get(id).into_iter().flatten());
+        Ok(spots)
     }
 
     /// Reads the footers of those packs a manifest needs that no index object lists: a lost index
@@ -139,7 +149,8 @@ impl<'r> Reader<'r> {
                 };
                 let mut offset = 0;
                 for chunk in &segment.chunks {
-                    self.found.insert(chunk.id, Spot { pack: need.pack, place, offset, len: chunk.len });
+                    let spot = Spot { pack: need.pack, place, offset, len: chunk.len };
+                    self.found.entry(chunk.id).or_default().push(spot);
                     offset += chunk.len;
                 }
             }
@@ -147,12 +158,22 @@ impl<'r> Reader<'r> {
         Ok(bad)
     }
 
-    /// One chunk.
+    /// One chunk: from another pack where the first does not have it as it should be.
     ///
     /// # Errors
     /// It cannot be had, or is not what its id says.
     pub fn chunk(&mut self, id: &ChunkId) -> Result<Vec<u8>> {
-        let spot = self.locate(id)?.ok_or_else(|| missing(id))?;
+        let mut first = None;
+        for spot in self.locate(id)? {
+            match self.read(id, &spot) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| missing(id)))
+    }
+
+    fn read(&mut self, id: &ChunkId, spot: &Spot) -> Result<Vec<u8>> {
         let cached = matches!(&self.last, Some((pack, at, _)) if *pack == spot.pack && *at == spot.place.offset);
         if !cached {
             let reader = self.packs.get(self.repository, spot.pack)?;
@@ -160,7 +181,7 @@ impl<'r> Reader<'r> {
             self.last = Some((spot.pack, spot.place.offset, segment));
         }
         let segment = self.last.as_ref().map(|(_, _, bytes)| bytes.as_slice()).unwrap_or_default();
-        Ok(verified(self.repository, segment, &spot, id)?.to_vec())
+        Ok(verified(self.repository, segment, spot, id)?.to_vec())
     }
 
     /// The bytes of an extent that is no hole; of a hole none.
@@ -194,31 +215,86 @@ impl<'r> Reader<'r> {
     pub fn pieces(&self, pieces: &[Piece], workers: usize, deliver: Deliver<'_>) -> Result<()> {
         let mut jobs = Vec::with_capacity(pieces.len());
         for piece in pieces {
-            match self.locate(&piece.id)? {
-                Some(spot) if piece.fits(&spot) => jobs.push((spot, piece)),
-                Some(_) => drop(deliver(piece, Err("the tree and the index disagree about its length"))),
-                None => drop(deliver(piece, Err(&Chain(&missing(&piece.id)).to_string()))),
+            match self.spot(piece, 0)? {
+                Ok(spot) => jobs.push(Job { spot, piece, copy: 0, failure: None }),
+                Err(reason) => {
+                    if !deliver(piece, Err(&reason)) {
+                        return Ok(());
+                    }
+                }
             }
         }
-        jobs.sort_unstable_by_key(|(spot, piece)| {
-            (spot.pack, spot.place.offset, spot.offset, piece.target, piece.offset)
+        // What one pack does not have as it should be may be in another: each round asks for the next
+        // copy of what the round before could not read.
+        while !jobs.is_empty() {
+            let Some(failed) = self.round(&mut jobs, workers, deliver) else { return Ok(()) };
+            jobs.clear();
+            for Job { piece, copy, failure, .. } in failed {
+                match self.spot(piece, copy + 1)? {
+                    Ok(spot) => jobs.push(Job { spot, piece, copy: copy + 1, failure }),
+                    Err(_) => {
+                        if !deliver(piece, Err(failure.as_deref().unwrap_or_default())) {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where copy number `copy` of what `piece` wants is, or why there is none.
+    fn spot(&self, piece: &Piece, copy: usize) -> Result<std::result::Result<Spot, String>> {
+        let spots = self.locate(&piece.id)?;
+        let none = || match spots.is_empty() {
+            true => Chain(&missing(&piece.id)).to_string(),
+            false => "the tree and the index disagree about its length".to_owned(),
+        };
+        Ok(spots.iter().copied().filter(|spot| piece.fits(spot)).nth(copy).ok_or_else(none))
+    }
+
+    /// Reads and delivers; gives what could not be read, or `None` if `deliver` wants no more.
+    fn round<'p>(&self, jobs: &mut [Job<'p>], workers: usize, deliver: Deliver<'_>) -> Option<Vec<Job<'p>>> {
+        jobs.sort_unstable_by_key(|job| {
+            (job.spot.pack, job.spot.place.offset, job.spot.offset, job.piece.target, job.piece.offset)
         });
-        let groups: Vec<&[(Spot, &Piece)]> =
-            jobs.chunk_by(|(a, _), (b, _)| a.pack == b.pack && a.place.offset == b.place.offset).collect();
-        let next = AtomicUsize::new(0);
+        let groups: Vec<&[Job<'p>]> =
+            jobs.chunk_by(|a, b| a.spot.pack == b.spot.pack && a.spot.place.offset == b.spot.place.offset).collect();
+        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let failed = Mutex::new(Vec::new());
         let (packs, repository) = (&*self.packs, self.repository);
         std::thread::scope(|scope| {
             for _ in 0..workers.clamp(1, groups.len().max(1)) {
                 scope.spawn(|| {
                     while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if !packs.deliver_group(repository, group, deliver) {
-                            next.store(groups.len(), Ordering::Relaxed);
+                        if stopped.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        if !packs.deliver_group(repository, group, deliver, &failed) {
+                            stopped.store(true, Ordering::Relaxed);
                         }
                     }
                 });
             }
         });
-        Ok(())
+        let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (!stopped.into_inner()).then_some(failed)
+    }
+}
+
+/// A piece, and the copy of its chunk that is to be read.
+struct Job<'p> {
+    spot: Spot,
+    piece: &'p Piece,
+    copy: usize,
+    /// Why the first copy could not be read.
+    failure: Option<String>,
+}
+
+impl<'p> Job<'p> {
+    fn failed(&self, reason: &str) -> Self {
+        let failure = Some(self.failure.clone().unwrap_or_else(|| reason.to_owned()));
+        Job { spot: self.spot, piece: self.piece, copy: self.copy, failure }
     }
 }
 
@@ -252,19 +328,29 @@ impl PackCache {
         Ok(reader)
     }
 
-    fn deliver_group(&self, repository: &Repository, group: &[(Spot, &Piece)], deliver: Deliver<'_>) -> bool {
-        let Some((spot, _)) = group.first() else { return true };
+    /// Delivers what one segment holds, and gives to `failed` what it does not hold as it should;
+    /// false if `deliver` wants no more.
+    fn deliver_group<'p>(
+        &self,
+        repository: &Repository,
+        group: &[Job<'p>],
+        deliver: Deliver<'_>,
+        failed: &Mutex<Vec<Job<'p>>>,
+    ) -> bool {
+        let Some(Job { spot, .. }) = group.first() else { return true };
         let segment =
             self.get(repository, spot.pack).and_then(|reader| Ok(reader.segment(&*repository.store, spot.place)?));
         let segment = match segment {
             Ok(segment) => segment,
             Err(error) => {
                 let message = Chain(&error).to_string();
-                return group.iter().all(|(_, piece)| deliver(piece, Err(&message)));
+                lock(failed).extend(group.iter().map(|job| job.failed(&message)));
+                return true;
             }
         };
         let mut proven: Option<(ChunkId, u32)> = None;
-        group.iter().all(|(spot, piece)| {
+        group.iter().all(|job| {
+            let Job { spot, piece, .. } = job;
             // The same chunk wanted several times is hashed once.
             let again = proven == Some((piece.id, spot.offset));
             let bytes = if again {
@@ -278,7 +364,10 @@ impl PackCache {
                     // In bounds: `Piece::fits` has compared them with the chunk's length.
                     deliver(piece, Ok(&bytes[piece.from as usize..(piece.from + piece.len) as usize]))
                 }
-                Err(error) => deliver(piece, Err(&Chain(&error).to_string())),
+                Err(error) => {
+                    lock(failed).push(job.failed(&Chain(&error).to_string()));
+                    true
+                }
             }
         })
     }

@@ -82,10 +82,6 @@ impl Repository {
     /// # Errors
     /// The listing fails, or the catalog does.
     pub fn sync_indexes(&self, monitor: &dyn Monitor) -> Result<()> {
-        self.sync_indexes_without(&HashSet::new(), monitor)
-    }
-
-    fn sync_indexes_without(&self, skip: &HashSet<PackId>, monitor: &dyn Monitor) -> Result<()> {
         let listed: Vec<IndexId> = self
             .store
             .list(Kind::Index)?
@@ -105,7 +101,7 @@ impl Repository {
         }
         for id in listed.into_iter().filter(|id| !known.contains(id)) {
             match self.read_index(id) {
-                Ok(packs) => self.catalog.add_index(id, &packs, skip)?,
+                Ok(packs) => self.catalog.add_index(id, &packs)?,
                 Err(error) => {
                     let message = format!("{}; what only it lists is not known here", Chain(&error));
                     monitor.warn(&Warning::note(Key::from(id).path(), message));
@@ -115,34 +111,47 @@ impl Repository {
         Ok(())
     }
 
-    /// Like [`Self::sync_indexes`], and drops from the catalog what lies in packs that the
-    /// repository does not have (any more) at their full size: it will be stored again.
+    /// Like [`Self::sync_indexes`], and marks the packs that cannot be relied on: those that the
+    /// repository does not have at their full size, and those that a check has found damaged. What they
+    /// hold is stored again wherever it still is.
     ///
     /// # Errors
     /// A listing fails, or the catalog does.
     pub fn sync_for_writing(&self, monitor: &dyn Monitor) -> Result<()> {
         self.sync_indexes(monitor)?;
         let sizes: HashMap<PackId, u64> = self.pack_sizes()?;
-        if self.lost_packs(&sizes)?.is_empty() {
-            return Ok(());
+        let marked: HashSet<PackId> =
+            self.catalog.packs()?.into_iter().filter(|pack| !pack.usable).map(|pack| pack.id).collect();
+        let mut lost = self.lost_packs(&sizes)?;
+        if lost.keys().any(|id| !marked.contains(id)) {
+            // It may be the catalog that is wrong.
+            self.relearn()?;
+            lost = self.lost_packs(&sizes)?;
         }
-        // It may be the catalog that is wrong.
-        self.relearn()?;
-        let lost = self.lost_packs(&sizes)?;
-        if lost.is_empty() {
-            return Ok(());
+        let unusable: HashSet<PackId> = lost.keys().copied().collect();
+        if unusable != marked {
+            self.catalog.set_unusable(&unusable)?;
         }
-        for pack in &lost {
-            let message = "it is missing or cut short; what it held is stored again if it is still there".to_owned();
+        for (pack, reason) in lost.iter().filter(|(id, _)| !marked.contains(*id)) {
+            let message = format!("{reason}; what it held is stored again where it still is");
             monitor.warn(&Warning::note(Key::from(*pack).path(), message));
         }
-        self.catalog.forget_packs()?;
-        self.sync_indexes_without(&lost, monitor)
+        Ok(())
     }
 
-    fn lost_packs(&self, sizes: &HashMap<PackId, u64>) -> Result<HashSet<PackId>> {
-        let packs = self.catalog.packs()?.into_iter();
-        Ok(packs.filter(|pack| sizes.get(&pack.id) != Some(&pack.sealed_bytes)).map(|pack| pack.id).collect())
+    /// Packs that cannot be relied on, and why.
+    fn lost_packs(&self, sizes: &HashMap<PackId, u64>) -> Result<BTreeMap<PackId, &'static str>> {
+        let bad = self.catalog.bad_packs()?;
+        let lost = self.catalog.packs()?.into_iter().filter_map(|pack| {
+            let reason = match sizes.get(&pack.id) {
+                None => "it is missing",
+                Some(bytes) if *bytes != pack.sealed_bytes => "it is cut short",
+                Some(_) if bad.contains_key(&pack.id) => "a check has found it damaged",
+                Some(_) => return None,
+            };
+            Some((pack.id, reason))
+        });
+        Ok(lost.collect())
     }
 
     /// Learns anew where everything lies: before something is called damaged, the catalog must be

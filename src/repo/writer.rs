@@ -99,8 +99,14 @@ impl<'r> Session<'r> {
     /// # Errors
     /// The catalog is damaged.
     pub fn refer(&self, needs: &[Need]) -> Result<Option<Needs<PackRef>>> {
-        let known: HashMap<PackId, u32> =
-            self.repository.catalog.packs()?.into_iter().map(|row| (row.id, row.number)).collect();
+        let known: HashMap<PackId, u32> = self
+            .repository
+            .catalog
+            .packs()?
+            .into_iter()
+            .filter(|row| row.usable)
+            .map(|row| (row.id, row.number))
+            .collect();
         let mut out = Needs::default();
         for need in needs {
             let Some(number) = known.get(&need.pack) else { return Ok(None) };
@@ -198,7 +204,7 @@ impl<'r> Session<'r> {
         let id = IndexId(object_name(&sealed));
         self.repository.store.put(&Key::from(id), &sealed)?;
         self.bytes_stored.fetch_add(sealed.len() as u64, Ordering::Relaxed);
-        Ok(self.repository.catalog.add_index(id, packs, &HashSet::new())?)
+        Ok(self.repository.catalog.add_index(id, packs)?)
     }
 
     /// Commits the snapshot: everything that was put becomes durable, then its manifest. `needs` are

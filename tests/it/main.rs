@@ -13,6 +13,7 @@ mod frozen;
 mod inject;
 mod json;
 mod keys;
+mod mend;
 mod need;
 mod power;
 mod recover;

@@ -26,6 +26,14 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("a file");
 }
 
+/// Writes other bytes and gives the file its old time back.
+fn write_same_time(path: &Path, bytes: &[u8]) {
+    let times = fs::FileTimes::new().set_modified(fs::metadata(path).and_then(|stat| stat.modified()).expect("a time"));
+    fs::write(path, bytes).expect("a file");
+    let file = fs::File::options().write(true).open(path).expect("a file");
+    file.set_times(times).expect("times");
+}
+
 /// What each regular file below `dir` is: its inode and its time.
 fn identities(dir: &Path) -> BTreeMap<PathBuf, (u64, i64)> {
     let files = paths(dir).into_iter().filter(|path| dir.join(path).is_file());
@@ -74,6 +82,34 @@ fn in_place_only_what_differs_is_written() {
     assert_same(&original, &source);
     let report = sandbox.json(&format!("restore {id} --in-place --exact"));
     assert_eq!((&report["removed"], &report["bytes"]), (&0.into(), &0.into()), "{report}");
+}
+
+/// A file that was cut from a tar is compared slice by slice: what is the same is not written again.
+#[test]
+fn in_place_a_tar_that_is_the_same_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let (inner, source) = (sandbox.path("inner"), sandbox.path("source"));
+    source_tree(&inner, 40, 8);
+    fs::create_dir(&source).expect("a folder");
+    let mut archive = tar::Builder::new(fs::File::create(source.join("files.tar")).expect("a file"));
+    archive.append_dir_all("x", &inner).expect("an archive");
+    archive.finish().expect("an archive");
+    copy_folder(&inner, &source.join("beside")).expect("a copy");
+    sandbox.init();
+    let id = id_of(&sandbox.create(&source)["snapshot"]).expect("an id");
+    let before = identities(&source);
+    let report = sandbox.json(&format!("restore {id} --in-place"));
+    assert_eq!(report["bytes"], 0, "{report}");
+    assert_eq!(identities(&source), before);
+
+    let mut bytes = fs::read(source.join("files.tar")).expect("the archive");
+    let original = bytes.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    write_same_time(&source.join("files.tar"), &bytes);
+    let report = sandbox.json(&format!("restore {id} --in-place"));
+    assert_eq!(report["bytes"], original.len(), "{report}");
+    assert_eq!(fs::read(source.join("files.tar")).expect("the archive"), original);
 }
 
 #[test]

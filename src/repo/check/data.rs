@@ -5,14 +5,14 @@
 //! catalog remembers each reading, so that a share every night reads everything in the end.
 
 use super::structure::Listed;
-use super::{CheckOptions, CheckReport, Findings};
-use crate::id::{PackId, object_name};
+use super::{CheckOptions, CheckReport};
+use crate::id::{ChunkId, PackId, object_name};
 use crate::monitor::{Monitor, Unit, lock};
 use crate::pack::{IndexedPack, PackReader, Place};
 use crate::repo::sync::Chain;
 use crate::repo::{Error, Repository, Result};
 use crate::store::{self, Key, Kind, Listing, ReadStore};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,29 +34,44 @@ pub struct Reading {
     pub max_age: Option<u64>,
 }
 
+/// A pack that is not as it was written.
+pub(super) struct BadPack {
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// The chunks that cannot be had from it; absent if that is not known, so that it may be all.
+    pub lost: Option<HashSet<ChunkId>>,
+}
+
+/// What reading packs found.
+#[derive(Default)]
+pub(super) struct Readings {
+    good: Vec<PackId>,
+    /// The others.
+    pub bad: HashMap<PackId, BadPack>,
+    bytes: u64,
+}
+
 pub(super) fn read_packs(
     repository: &Repository,
     options: &CheckOptions,
     listed: &Listed,
-    findings: &mut Findings,
     report: &mut CheckReport,
     monitor: &dyn Monitor,
-) -> Result<()> {
-    if let Some(reading) = options.read {
-        let ledger = repository.catalog().readings()?;
-        let chosen = choose(listed, &ledger, reading, options.now);
+) -> Result<Readings> {
+    let ledger = repository.catalog().readings()?;
+    let mut chosen = options.read.map(|reading| choose(listed, &ledger, reading, options.now)).unwrap_or_default();
+    // What is known to be damaged is looked at again each time: it may have been mended.
+    let already: HashSet<PackId> = chosen.iter().copied().collect();
+    let suspects = repository.catalog().bad_packs()?;
+    chosen.extend(suspects.into_keys().filter(|id| listed.sizes.contains_key(id) && !already.contains(id)));
+    let mut readings = Readings::default();
+    if !chosen.is_empty() {
         report.opened = repository.require_owner("open packs").is_ok();
-        let outcome = read_chosen(repository, listed, &chosen, report.opened, monitor);
-        for (pack, problems) in &outcome.bad {
-            for problem in problems {
-                findings.damage(Key::from(*pack).path(), problem.clone());
-            }
-        }
-        report.packs_read = (outcome.good.len() + outcome.bad.len()) as u64;
-        report.bytes_read = outcome.bytes;
-        let bad: Vec<PackId> = outcome.bad.into_iter().map(|(pack, _)| pack).collect();
-        repository.catalog().note_readings(&outcome.good, Some(options.now))?;
-        repository.catalog().note_readings(&bad, None)?;
+        readings = read_chosen(repository, listed, &chosen, report.opened, monitor);
+        report.packs_read = (readings.good.len() + readings.bad.len()) as u64;
+        report.bytes_read = readings.bytes;
+        let bad: Vec<PackId> = readings.bad.keys().copied().collect();
+        repository.catalog().note_readings(&readings.good, &bad, options.now)?;
         if monitor.cancelled() {
             return Err(Error::Interrupted);
         }
@@ -66,7 +81,7 @@ pub(super) fn read_packs(
     report.packs_never_read = listed.sizes.keys().filter(|id| ages(id).is_none()).count() as u64;
     report.oldest_unread_seconds =
         listed.sizes.keys().map(ages).try_fold(0, |oldest, age| age.map(|age| oldest.max(age)));
-    Ok(())
+    Ok(readings)
 }
 
 fn choose(listed: &Listed, ledger: &HashMap<PackId, i64>, reading: Reading, now: i64) -> Vec<PackId> {
@@ -94,23 +109,16 @@ fn choose(listed: &Listed, ledger: &HashMap<PackId, i64>, reading: Reading, now:
         .collect()
 }
 
-#[derive(Default)]
-struct Outcome {
-    good: Vec<PackId>,
-    bad: Vec<(PackId, Vec<String>)>,
-    bytes: u64,
-}
-
 fn read_chosen(
     repository: &Repository,
     listed: &Listed,
     chosen: &[PackId],
     open: bool,
     monitor: &dyn Monitor,
-) -> Outcome {
+) -> Readings {
     let size = |id: &PackId| listed.sizes.get(id).copied().unwrap_or(0);
     monitor.phase("reading packs", Unit::Bytes, Some(chosen.iter().map(size).sum()));
-    let outcome = Mutex::new(Outcome::default());
+    let outcome = Mutex::new(Readings::default());
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(crate::limits::WORKERS_MAX);
     std::thread::scope(|scope| {
@@ -120,13 +128,12 @@ fn read_chosen(
                     if monitor.cancelled() {
                         return;
                     }
-                    let problems = read_pack(repository, *id, listed.indexed.get(id), open);
+                    let bad = read_pack(repository, *id, listed.indexed.get(id), open);
                     let mut outcome = lock(&outcome);
                     outcome.bytes += size(id);
-                    if problems.is_empty() {
-                        outcome.good.push(*id);
-                    } else {
-                        outcome.bad.push((*id, problems));
+                    match bad {
+                        None => outcome.good.push(*id),
+                        Some(bad) => drop(outcome.bad.insert(*id, bad)),
                     }
                     monitor.advance(size(id));
                 }
@@ -136,37 +143,52 @@ fn read_chosen(
     outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn read_pack(repository: &Repository, id: PackId, indexed: Option<&IndexedPack>, open: bool) -> Vec<String> {
+/// `None` if the pack is sound.
+fn read_pack(repository: &Repository, id: PackId, indexed: Option<&IndexedPack>, open: bool) -> Option<BadPack> {
     let key = Key::from(id);
     let sealed = match repository.store().get(&key) {
         Ok(sealed) => sealed,
-        Err(error) => return vec![Chain(&error).to_string()],
+        Err(error) => return Some(BadPack { problems: vec![Chain(&error).to_string()], lost: None }),
     };
-    let mut problems = Vec::new();
+    let mut bad = BadPack { problems: Vec::new(), lost: None };
     if object_name(&sealed) != id.0 {
-        problems.push("its bytes do not fit its name".to_owned());
+        bad.problems.push("its bytes do not fit its name".to_owned());
     }
     if open {
         let object = OneObject { key, bytes: &sealed };
-        if let Err(error) = open_pack(repository, id, &object, indexed, &mut problems) {
-            problems.push(Chain(&error).to_string());
+        match open_pack(repository, id, &object, indexed, &mut bad.problems) {
+            Ok(lost) => bad.lost = Some(lost),
+            Err(error) => bad.problems.push(Chain(&error).to_string()),
         }
     }
-    problems
+    (!bad.problems.is_empty()).then_some(bad)
 }
 
+/// Gives the chunks that cannot be had. Where the pack's own listing cannot be read the index serves.
 fn open_pack(
     repository: &Repository,
     id: PackId,
     object: &OneObject<'_>,
     indexed: Option<&IndexedPack>,
     problems: &mut Vec<String>,
-) -> std::result::Result<(), crate::pack::Error> {
+) -> std::result::Result<HashSet<ChunkId>, crate::pack::Error> {
     let reader = PackReader::open(object, id, &repository.secrets().data_identities())?;
-    let footer = reader.footer(object)?;
-    if indexed.is_some_and(|pack| pack.footer != footer) {
-        problems.push("its own listing is not the one in the index".to_owned());
-    }
+    let own = reader.footer(object);
+    let footer = match (&own, indexed) {
+        (Ok(footer), Some(pack)) => {
+            if pack.footer != *footer {
+                problems.push("its own listing is not the one in the index".to_owned());
+            }
+            &pack.footer
+        }
+        (Ok(footer), None) => footer,
+        (Err(error), Some(pack)) => {
+            problems.push(Chain(error).to_string());
+            &pack.footer
+        }
+        (Err(_), None) => return own.map(|_| HashSet::new()),
+    };
+    let mut lost = HashSet::new();
     for segment in &footer.segments {
         let place = Place {
             codec: segment.codec,
@@ -178,6 +200,7 @@ fn open_pack(
             Ok(plain) => plain,
             Err(error) => {
                 problems.push(Chain(&error).to_string());
+                lost.extend(segment.chunks.iter().map(|chunk| chunk.id));
                 continue;
             }
         };
@@ -187,10 +210,11 @@ fn open_pack(
             rest = behind;
             if repository.namer.name(bytes) != chunk.id {
                 problems.push(format!("chunk {} is not what its id says", chunk.id.short()));
+                lost.insert(chunk.id);
             }
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// One object in memory, as a store.

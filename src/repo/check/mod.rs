@@ -1,17 +1,23 @@
 //! Proving a repository without changing it. Nothing is trusted, and no problem ends the check.
 //!
-//! From the outside in: names and sizes; the bytes of index objects and manifests; MACs and the
-//! chain of snapshots; every tree, chunk by chunk, against what the index lists; and, where data
-//! is read, every byte of every pack: its name, its seal, each chunk against its id.
+//! From the outside in: names and sizes; the bytes of index objects; where data is read, every byte
+//! of every pack: its name, its seal, each chunk against its id; manifests, their MACs and the chain
+//! of snapshots; every tree, chunk by chunk, against what the index lists and the packs hold.
+//!
+//! A pack that was found damaged once is read again by every check until it is sound or unused.
 
 mod data;
+mod places;
 mod structure;
+mod trees;
 
 pub use data::{Reading, Share};
 
 use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::monitor::Monitor;
+use crate::store::Key;
+use places::Places;
 use serde::Serialize;
 
 /// How bad a problem is.
@@ -123,17 +129,34 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     // Snapshots are listed before what they need: one that is published meanwhile is for next time.
     let published = structure::list_snapshots(repository, &mut findings)?;
     let listed = structure::check_listings(repository, &mut findings, monitor)?;
-    let snapshots = structure::check_snapshots(repository, &published, &listed, &mut findings)?;
-    report.snapshots = snapshots.len() as u64;
     report.packs = listed.sizes.len() as u64;
-    let before = findings.problems.len();
-    report.trees_walked = structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;
-    if findings.problems.len() > before {
+    let readings = data::read_packs(repository, options, &listed, &mut report, monitor)?;
+    let snapshots = structure::check_snapshots(repository, &published, &mut findings)?;
+    report.snapshots = snapshots.len() as u64;
+    let places = Places::new(&listed, &readings);
+    let mut walk = trees::walk(repository, &places, &snapshots, monitor)?;
+    if !walk.problems.is_empty() {
+        // It may be the catalog that is wrong.
         repository.relearn()?;
-        findings.problems.truncate(before);
-        structure::check_trees(repository, &listed, &snapshots, &mut findings, monitor)?;
+        walk = trees::walk(repository, &places, &snapshots, monitor)?;
     }
-    data::read_packs(repository, options, &listed, &mut findings, &mut report, monitor)?;
+    report.trees_walked = walk.walked;
+    structure::check_needs(&snapshots, &listed, &walk.intact, &mut findings);
+    // What nothing uses can be lost without a loss, if it is known what is used.
+    let known = walk.walked && !walk.gaps && snapshots.len() == published.len();
+    for (pack, problems) in &places.unsound {
+        for problem in problems {
+            let object = Key::from(*pack).path();
+            if known && listed.indexed.contains_key(pack) && !walk.wanted.contains(pack) {
+                findings.note(object, format!("{problem}; nothing that a snapshot uses is lost with it"));
+            } else {
+                findings.damage(object, problem.clone());
+            }
+        }
+    }
+    for problem in walk.problems {
+        findings.add(problem.severity, problem.object, problem.message);
+    }
     report.problems = findings.problems;
     report.problems.sort_by(|a, b| (a.severity, &a.object, &a.message).cmp(&(b.severity, &b.object, &b.message)));
     Ok(report)

@@ -56,8 +56,9 @@ pub(super) fn scan(
     stop: &AtomicBool,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let numbers: HashMap<_, _> =
-        repository.catalog().packs().map_err(crate::repo::Error::from)?.into_iter().map(|p| (p.id, p.number)).collect();
+    // What lies in packs that cannot be relied on is read and stored again.
+    let packs = repository.catalog().packs().map_err(crate::repo::Error::from)?;
+    let numbers: HashMap<_, _> = packs.into_iter().filter(|p| p.usable).map(|p| (p.id, p.number)).collect();
     let key = repository.secrets().cache_key();
     let mut scanner = Scanner {
         options,

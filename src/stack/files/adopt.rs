@@ -4,7 +4,6 @@ use super::found::file_type;
 use super::handle::{open_quietly, pin};
 use super::place_meta::{Placed, apply};
 use super::{Difference, Error, Placer, Result};
-use crate::id::ChunkId;
 use crate::repo::entry::{Extent, Meta};
 use rustix::fs::{FileType, OFlags};
 use std::fs::File;
@@ -15,8 +14,9 @@ use std::os::unix::fs::FileExt;
 const ZEROS: usize = 64 << 10;
 
 impl Placer {
-    /// True if `path` is a regular file with exactly this content; `name` gives a chunk's id.
-    pub fn has_content(&self, path: &[u8], extents: &[Extent], name: &dyn Fn(&[u8]) -> ChunkId) -> bool {
+    /// True if `path` is a regular file with exactly this content; `is` says whether bytes are an
+    /// extent's, which is no hole.
+    pub fn has_content(&self, path: &[u8], extents: &[Extent], is: &mut dyn FnMut(&[u8], &Extent) -> bool) -> bool {
         let Ok(spot) = self.beneath.spot(path) else { return false };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let Ok(fd) = open_quietly(&*spot.dir, spot.name.as_bytes(), flags) else { return false };
@@ -33,12 +33,10 @@ impl Placer {
             let at = offset;
             offset += extent.len();
             match extent {
-                Extent::Chunk { id, len } => {
+                Extent::Chunk { len, .. } | Extent::Slice { len, .. } => {
                     buffer.resize(*len as usize, 0);
-                    file.read_exact_at(&mut buffer, at).is_ok() && name(&buffer) == *id
+                    file.read_exact_at(&mut buffer, at).is_ok() && is(&buffer, extent)
                 }
-                // A part of a chunk cannot be named alone.
-                Extent::Slice { .. } => false,
                 Extent::Hole { len } => is_zero(&file, at, *len, &mut buffer),
             }
         })

@@ -113,8 +113,21 @@ impl Window {
 
     /// In place: a file whose content is that of the snapshot only gets its attributes.
     fn leave_out_what_is_right(&mut self, reader: &Reader<'_>, placer: &Placer, outcome: &mut Outcome) {
+        let mut slices: Option<Reader<'_>> = None;
+        // A part of a chunk has no name of its own: what is stored is compared byte by byte.
+        let mut is = |bytes: &[u8], extent: &Extent| match extent {
+            Extent::Chunk { id, .. } => reader.name(bytes) == *id,
+            Extent::Slice { .. } => {
+                if slices.is_none() {
+                    slices = reader.another().ok();
+                }
+                let stored = slices.as_mut().and_then(|slices| slices.content(extent).ok());
+                stored.is_some_and(|stored| stored == bytes)
+            }
+            Extent::Hole { .. } => false,
+        };
         self.files.retain(|file| {
-            let same = placer.has_content(&file.path, &file.extents, &|bytes| reader.name(bytes));
+            let same = placer.has_content(&file.path, &file.extents, &mut is);
             if !same {
                 return true;
             }
