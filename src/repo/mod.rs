@@ -8,6 +8,7 @@ pub mod config;
 mod detail;
 pub mod entry;
 mod error;
+pub mod evidence;
 pub mod keys;
 pub mod manifest;
 pub mod needs;
