@@ -1,6 +1,7 @@
 //! What is captured of an application and how it is put back.
 
 pub mod capture;
+pub mod compose;
 pub mod files;
 pub mod health;
 pub mod restore;
