@@ -10,6 +10,7 @@ mod damage;
 mod diffshow;
 mod fidelity;
 mod frozen;
+mod images;
 mod inject;
 mod json;
 mod keys;

@@ -80,6 +80,14 @@ pub fn loop_mounts() -> Need {
     if mounts { Ok(()) } else { Err("loop devices and ext4 (e2fsprogs)") }
 }
 
+/// The images of servers are there, as `fixtures/images/build` makes them now.
+pub fn images() -> Need {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images/build");
+    let there = *THERE.get_or_init(|| succeeds(&build.display().to_string(), &["--check"]));
+    if there { Ok(()) } else { Err("the images that fixtures/images/build makes") }
+}
+
 fn succeeds(name: &str, args: &[&str]) -> bool {
     let Some(program) = find_program(name) else { return false };
     let mut command = Command::new(program);
