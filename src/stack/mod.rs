@@ -5,3 +5,4 @@ pub mod compose;
 pub mod files;
 pub mod health;
 pub mod restore;
+pub mod rollback;

@@ -11,6 +11,7 @@
 mod adopt;
 mod beneath;
 pub mod content;
+mod disk;
 mod event;
 pub mod exclude;
 mod found;
@@ -25,6 +26,7 @@ mod tests;
 pub mod walk;
 mod xattr;
 
+pub use disk::Disk;
 pub use event::{Event, Reason, WalkOptions};
 pub use exclude::Excludes;
 pub use found::{Found, FoundKind, Stat};
