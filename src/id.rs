@@ -115,6 +115,14 @@ id_type!(
     SnapshotId
 );
 id_type!(
+    /// BLAKE3-256 of a mark's sealed bytes: its name in the store.
+    MarkId
+);
+id_type!(
+    /// BLAKE3-256 of the sealed bytes of a record of a removal: its name in the store.
+    RemovalId
+);
+id_type!(
     /// The random identity of a repository, made at `init`.
     RepositoryId
 );

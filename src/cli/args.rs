@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use super::upkeep::ForgetArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -99,6 +100,23 @@ pub enum Command {
         Exit codes: 0 sound · 4 damage found, all of it listed · 10 no repository · 11 wrong key · 130 interrupted"
     )]
     Check(CheckArgs),
+    /// Forget snapshots: those that a policy does not keep, or by name
+    #[command(
+        after_help = "Examples: snap forget --keep-daily 14 --keep-monthly 12 --dry-run · snap forget 7f3a9c21\n\
+        The policy of [retention] in snap.toml counts where no --keep-… is given. What is forgotten is there until\n\
+        snap prune removes it; snap undelete takes it back until then.\n\
+        Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there (--yes confirms) · \
+        2 no policy, no such snapshot, or the last complete one · 11 only an owner can forget"
+    )]
+    Forget(ForgetArgs),
+    /// Take forgotten snapshots back
+    #[command(after_help = "Example: snap undelete 7f3a9c21\n\
+        Exit codes: 0 they are back · 2 no such forgotten snapshot · 11 only an owner can take them back")]
+    Undelete {
+        /// Which ones: `snap list --forgotten` shows them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
     /// Say how far back, how sound, and what to see to next
     #[command(after_help = "Example: snap status\n\
         Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]
@@ -185,6 +203,9 @@ pub struct ListArgs {
     /// Only snapshots with this tag
     #[arg(long, value_name = "T")]
     pub tag: Option<String>,
+    /// Show the forgotten ones too
+    #[arg(long)]
+    pub forgotten: bool,
 }
 
 /// See [`Command::Show`].

@@ -9,6 +9,7 @@ mod render;
 mod run;
 mod screens;
 mod text;
+mod upkeep;
 
 pub use exit::Exit;
 pub use run::run;

@@ -20,6 +20,18 @@ impl Prompt for Terminal {
         }
         Some(ask(what, twice))
     }
+
+    fn confirm(&self, question: &str, word: &str) -> bool {
+        if !std::io::stdin().is_terminal() {
+            return false;
+        }
+        let answer = || -> std::io::Result<String> {
+            let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+            (&terminal).write_all(format!("{question}\n  type “{word}” to go on: ").as_bytes())?;
+            Ok(read_line(&terminal)?.trim().to_owned())
+        };
+        answer().is_ok_and(|typed| typed == word)
+    }
 }
 
 fn ask(what: &str, twice: bool) -> Result<Passphrase> {

@@ -33,7 +33,7 @@ pub struct Output {
 const LINES_MAX: usize = 20;
 
 impl Output {
-    fn give<T: Serialize>(self, report: &T, exit: Exit, text: impl FnOnce(&mut String, Style)) -> Exit {
+    pub(super) fn give<T: Serialize>(self, report: &T, exit: Exit, text: impl FnOnce(&mut String, Style)) -> Exit {
         let mut out = String::new();
         if self.json {
             match serde_json::to_string(report) {
@@ -91,14 +91,14 @@ impl Output {
     }
 
     /// The snapshots.
-    pub fn list(self, report: &ListReport) -> Exit {
+    pub fn list(self, report: &ListReport, forgotten: bool) -> Exit {
         let exit = match (report.unreadable.iter().any(|one| !one.newer), report.unreadable.is_empty()) {
             (true, _) => Exit::Damage,
             _ if !report.vanished.is_empty() => Exit::Damage,
             (false, false) => Exit::Failed,
             (false, true) => Exit::Done,
         };
-        self.give(report, exit, |out, style| super::screens::list(out, style, report))
+        self.give(report, exit, |out, style| super::screens::list(out, style, report, forgotten))
     }
 
     /// One snapshot.

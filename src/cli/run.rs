@@ -7,6 +7,8 @@ use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
 use super::render::Output;
 use super::text::{self, Style};
+use super::upkeep;
+use crate::commands::settings::parse_age;
 use crate::commands::{self, Env, Error, Result, env::Folders};
 use crate::repo::check::{Reading, Share};
 use crate::repo::select::Scope;
@@ -99,7 +101,9 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::Create(args) => create(env, args, output),
         Command::List(args) => {
             let options = commands::list::ListOptions { scope: scope(&args.scope), tag: args.tag.clone() };
-            with_repository(env, |repository| Ok(output.list(&commands::list::list(env, repository, &options)?)))
+            with_repository(env, |repository| {
+                Ok(output.list(&commands::list::list(env, repository, &options)?, args.forgotten))
+            })
         }
         Command::Show(args) => show(env, args, output),
         Command::Diff(args) => with_repository(env, |repository| {
@@ -117,6 +121,8 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
             }
             with_open(env, opened, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
         }
+        Command::Forget(args) => upkeep::forget(env, args, output),
+        Command::Undelete { ids } => upkeep::undelete(env, ids, output),
         Command::Status => {
             with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
         }
@@ -132,7 +138,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
 
 /// Opens the repository and works on it; if the local catalog turns out to be damaged, it is thrown
 /// away and the work is done once more.
-fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
+pub(super) fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
     with_open(env, env.open(), work)
 }
 
@@ -231,7 +237,7 @@ fn key(env: &Env, command: &KeyCommand, output: Output) -> Result<Exit> {
     })
 }
 
-fn scope(args: &ScopeArgs) -> Scope {
+pub(super) fn scope(args: &ScopeArgs) -> Scope {
     Scope { host: args.host.clone(), stack: args.stack.clone() }
 }
 
@@ -267,22 +273,6 @@ fn parse_share(text: &str) -> Result<Option<Share>> {
     Ok(Some(Share::Bytes(number.saturating_mul(unit))))
 }
 
-/// Seconds in a text such as `30d`.
-fn parse_age(text: &str) -> Result<u64> {
-    let wrong = || Error::usage(format!("“{text}” is no age"), "give one such as 12h, 30d or 4w");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match &text[digits.len()..] {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    Ok(number.saturating_mul(unit))
-}
-
 /// Tells a person, and a program that reads JSON, what went wrong.
 fn fail(json: bool, error: &Error) -> Exit {
     let exit = exit_of(error);
@@ -314,16 +304,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_and_ages_are_read() {
+    fn shares_are_read() {
         assert_eq!(parse_share("10%").unwrap(), Some(Share::Fraction(0.1)));
         assert_eq!(parse_share("100%").unwrap(), None);
         assert_eq!(parse_share("5GB").unwrap(), Some(Share::Bytes(5_000_000_000)));
         for wrong in ["", "0%", "-1%", "x", "5", "5XB", "%"] {
             assert!(parse_share(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(parse_age("30d").unwrap(), 2_592_000);
-        for wrong in ["", "d", "30", "30x", "-1d"] {
-            assert!(parse_age(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -60,8 +60,9 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     let _ = writeln!(out, "  to go back:  snap restore {id} --in-place     to look:  snap restore {id} --target DIR");
 }
 
-pub(super) fn list(out: &mut String, style: Style, report: &ListReport) {
-    if report.snapshots.is_empty() && report.unreadable.is_empty() && report.vanished.is_empty() {
+pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotten: bool) {
+    let nothing = report.snapshots.is_empty() && report.unreadable.is_empty() && report.vanished.is_empty();
+    if nothing && report.forgotten.is_empty() {
         let _ = writeln!(out, "no snapshots in {}", report.repository);
         return;
     }
@@ -73,6 +74,13 @@ pub(super) fn list(out: &mut String, style: Style, report: &ListReport) {
     );
     for snapshot in &report.snapshots {
         let _ = writeln!(out, "{}", list_line(snapshot, style, width));
+    }
+    for snapshot in report.forgotten.iter().filter(|_| forgotten) {
+        let _ = writeln!(out, "{}  {}", list_line(snapshot, style, width), style.warn("forgotten"));
+    }
+    if !forgotten && !report.forgotten.is_empty() {
+        let count = text::count(report.forgotten.len() as u64, "snapshot is", "snapshots are");
+        let _ = writeln!(out, "  {count} forgotten and not removed yet   ← snap list --forgotten");
     }
     for gone in &report.vanished {
         let line = format!(

@@ -241,7 +241,7 @@ fn draft(
         version: VERSION,
         requires: Vec::new(),
         repository: repository.id(),
-        predecessors: before.heads(&host, &stack).iter().map(|snapshot| snapshot.id).collect(),
+        predecessors: before.heads(&host, &stack),
         time,
         host,
         stack,

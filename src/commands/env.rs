@@ -16,6 +16,9 @@ use std::sync::{Arc, OnceLock};
 pub trait Prompt: Send + Sync {
     /// A passphrase, asked for twice if it is a new one. `None` where nobody can be asked.
     fn passphrase(&self, what: &str, twice: bool) -> Option<Result<Passphrase>>;
+
+    /// True if the person answers `question` by typing `word`; false where nobody can be asked.
+    fn confirm(&self, question: &str, word: &str) -> bool;
 }
 
 /// The folders of a person, by the XDG rules.

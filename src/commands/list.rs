@@ -72,6 +72,8 @@ pub struct ListReport {
     pub unreadable: Vec<Unreadable>,
     /// Those that this machine has seen before and that are gone.
     pub vanished: Vec<ListedSnapshot>,
+    /// Those that were forgotten and are still there.
+    pub forgotten: Vec<ListedSnapshot>,
     /// Where the repository is.
     pub repository: String,
 }
@@ -101,6 +103,7 @@ pub fn list(_: &Env, repository: &Repository, options: &ListOptions) -> Result<L
             .map(|one| Unreadable { id: one.id.to_string(), message: one.message.clone(), newer: one.newer })
             .collect(),
         vanished: set.vanished.iter().filter(wanted).map(Into::into).collect(),
+        forgotten: set.forgotten.iter().filter(wanted).map(Into::into).collect(),
         repository: repository.store().address(),
     })
 }

@@ -6,11 +6,13 @@ pub mod diff;
 pub mod env;
 mod error;
 pub mod export;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod list;
 pub mod project;
 pub mod restore;
+pub mod settings;
 pub mod show;
 pub mod status;
 

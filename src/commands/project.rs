@@ -1,7 +1,7 @@
 //! What can be told of a folder without Docker: its name, whether it is a Compose project, its git
 //! commit.
 
-use super::{Error, Result};
+use super::{Error, Result, settings};
 use std::path::{Path, PathBuf};
 
 /// Files that make a folder a Compose project, in Compose's own order.
@@ -52,29 +52,11 @@ impl Project {
 /// # Errors
 /// The file is there and cannot be understood.
 pub fn repository_setting(dir: &Path) -> Result<Option<String>> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Settings {
-        repository: Option<String>,
-    }
-    let path = dir.join("snap.toml");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(source) => return Err(Error::Path { operation: "read", path, source }),
-    };
-    match toml::from_str::<Settings>(&text) {
-        // A relative path is meant from the file's own folder.
-        Ok(settings) => {
-            Ok(settings.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
-                true => text,
-                false => dir.join(text).to_string_lossy().into_owned(),
-            }))
-        }
-        Err(error) => Err(Error::Settings { path, message: error.message().to_owned() }),
-    }
+    // A relative path is meant from the file's own folder.
+    Ok(settings::read(dir)?.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
+        true => text,
+        false => dir.join(text).to_string_lossy().into_owned(),
+    }))
 }
 
 /// The project's name: `COMPOSE_PROJECT_NAME` in `.env`, then `name:` in the Compose file.

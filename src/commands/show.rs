@@ -30,7 +30,7 @@ pub fn find<'s>(set: &'s SnapshotSet, scope: &Scope, text: &str) -> Result<&'s S
 
 /// A time as people write it, in the local time zone unless it names one, as RFC 3339 UTC with
 /// microseconds.
-fn parse_time(text: &str) -> Option<String> {
+pub(super) fn parse_time(text: &str) -> Option<String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Some(format!("{time:.6}"));
     }

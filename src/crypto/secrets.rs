@@ -143,6 +143,13 @@ impl Secrets {
         self.derive("snap 2026-11 local cache")
     }
 
+    /// The key under which owners prove to each other what writers must not be able to ask for; a writer
+    /// has none. It comes from the first epoch's identity, which every owner holds for good.
+    pub fn owner_key(&self) -> Option<[u8; 32]> {
+        let identity = self.epochs.first()?.identity.as_ref()?;
+        Some(blake3::derive_key("snap 2026-11 owner mac", identity.to_text().as_bytes()))
+    }
+
     fn derive(&self, context: &str) -> [u8; 32] {
         blake3::derive_key(context, self.dedup.as_slice())
     }

@@ -64,6 +64,22 @@ pub enum Error {
         /// The object.
         object: String,
     },
+    /// A deletion that no owner has written.
+    #[error("{object} was not written by an owner: it deletes nothing")]
+    NotByOwner {
+        /// The object.
+        object: String,
+    },
+    /// The last complete snapshot of a stack stays.
+    #[error("{id} is the last complete snapshot of {stack} on {host}: it stays")]
+    LastComplete {
+        /// The snapshot.
+        id: String,
+        /// Its stack.
+        stack: String,
+        /// Its host.
+        host: String,
+    },
     /// An object's bytes are not what was written.
     #[error("{object} is damaged: {what}")]
     Damaged {
@@ -167,6 +183,7 @@ impl Error {
         matches!(
             self,
             Error::Forged { .. }
+                | Error::NotByOwner { .. }
                 | Error::Damaged { .. }
                 | Error::Pack(pack::Error::Damaged { .. } | pack::Error::Crypto { .. })
                 | Error::Store(store::Error::NotFound { .. } | store::Error::Short { .. })

@@ -64,6 +64,12 @@ fn by_prefix<'s>(text: &str, all: &[&'s Snapshot], set: &SnapshotSet) -> Result<
         [one] => Ok(one),
         [] => {
             let unreadable = set.unreadable.iter().map(|one| (&one.id, one.message.as_str(), one.newer));
+            if let Some(one) = set.forgotten.iter().find(|s| s.id.to_string().starts_with(text)) {
+                return Err(none(
+                    text,
+                    &format!("; it was forgotten: `snap undelete {}` takes it back", one.id.short()),
+                ));
+            }
             let gone = "it was here before and is gone; nobody has forgotten it";
             let mut lost = unreadable.chain(set.vanished.iter().map(|snapshot| (&snapshot.id, gone, false)));
             Err(match lost.find(|(id, ..)| id.to_string().starts_with(text)) {

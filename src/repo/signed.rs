@@ -20,11 +20,51 @@ const TAIL: usize = BEFORE.len() + 64 + BEHIND.len();
 pub fn sign<T: Serialize>(value: &T, key: &[u8; 32], domain: &str) -> serde_json::Result<Vec<u8>> {
     let mut out = serde_json::to_vec(value)?;
     out.pop();
-    let sum = mac(key, domain, &out);
+    seal_with(&mut out, key, domain);
+    Ok(out)
+}
+
+fn seal_with(out: &mut Vec<u8>, key: &[u8; 32], domain: &str) {
+    let sum = mac(key, domain, out);
     out.extend_from_slice(BEFORE);
     out.extend_from_slice(to_hex(&sum).as_bytes());
     out.extend_from_slice(BEHIND);
+}
+
+const PROOF_BEFORE: &[u8] = b",\"owner\":\"";
+const PROOF: usize = PROOF_BEFORE.len() + 64 + 1;
+
+/// Like [`sign`], with a member `owner` before the MAC: a MAC under `owner`, the key that only owners
+/// have, over every byte before it.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn sign_by_owner<T: Serialize>(
+    value: &T,
+    key: &[u8; 32],
+    owner: &[u8; 32],
+    domain: &str,
+) -> serde_json::Result<Vec<u8>> {
+    let mut out = serde_json::to_vec(value)?;
+    out.pop();
+    let proof = mac(owner, domain, &out);
+    out.extend_from_slice(PROOF_BEFORE);
+    out.extend_from_slice(to_hex(&proof).as_bytes());
+    out.push(b'"');
+    seal_with(&mut out, key, domain);
     Ok(out)
+}
+
+/// True if a document whose MAC is right carries an owner's proof too.
+pub fn verify_owner(document: &[u8], owner: &[u8; 32], domain: &str) -> bool {
+    let Some(split) = document.len().checked_sub(TAIL + PROOF) else { return false };
+    let (body, tail) = document.split_at(split);
+    let digits = &tail[PROOF_BEFORE.len()..PROOF_BEFORE.len() + 64];
+    let framed = tail.starts_with(PROOF_BEFORE) && tail[PROOF - 1] == b'"';
+    match std::str::from_utf8(digits).ok().and_then(from_hex32) {
+        Some(sum) if framed => verify_mac(owner, domain, body, &sum),
+        _ => false,
+    }
 }
 
 /// True if the document carries the right MAC.
@@ -42,6 +82,18 @@ pub fn verify(document: &[u8], key: &[u8; 32], domain: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owners_proof_is_nobody_elses() {
+        let value = serde_json::json!({"a": 1});
+        let document = sign_by_owner(&value, &[1; 32], &[2; 32], "d").unwrap();
+        assert!(verify(&document, &[1; 32], "d") && verify_owner(&document, &[2; 32], "d"));
+        assert!(!verify_owner(&document, &[1; 32], "d") && !verify_owner(&document, &[2; 32], "e"));
+        assert!(serde_json::from_slice::<serde_json::Value>(&document).unwrap()["owner"].is_string());
+        let by_writer = sign_by_owner(&value, &[1; 32], &[1; 32], "d").unwrap();
+        assert!(verify(&by_writer, &[1; 32], "d") && !verify_owner(&by_writer, &[2; 32], "d"));
+        assert!(!verify_owner(&sign(&value, &[1; 32], "d").unwrap(), &[2; 32], "d"));
+    }
 
     #[test]
     fn only_the_same_bytes_verify_under_the_same_key_and_domain() {

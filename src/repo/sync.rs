@@ -1,6 +1,7 @@
 //! Bringing the catalog up to what the repository holds now.
 
 use super::manifest::Manifest;
+use super::mark::{Marks, Tombstone};
 use super::{Error, Repository, Result};
 use crate::catalog::SnapshotRow;
 use crate::crypto;
@@ -40,20 +41,29 @@ pub struct SnapshotSet {
     pub unreadable: Vec<Unreadable>,
     /// Snapshots that this machine has seen before and that are gone.
     pub vanished: Vec<Snapshot>,
+    /// Snapshots that somebody has forgotten and that are still there, in the same order.
+    pub forgotten: Vec<Snapshot>,
+    /// Snapshots that were forgotten and removed.
+    pub removed: BTreeMap<SnapshotId, Tombstone>,
+    /// All that is known of deletions.
+    pub marks: Marks,
 }
 
 impl SnapshotSet {
-    /// The snapshots of a lineage that no other of them follows.
-    pub fn heads(&self, host: &str, stack: &str) -> Vec<&Snapshot> {
-        let of_lineage = || self.snapshots.iter().filter(|s| s.manifest.lineage() == (host, stack));
-        let followed: HashSet<SnapshotId> =
-            of_lineage().flat_map(|s| s.manifest.predecessors.iter().copied()).collect();
-        of_lineage().filter(|s| !followed.contains(&s.id)).collect()
+    /// The snapshots of a lineage that no other of them follows: those that the next one follows.
+    /// Forgotten and removed ones count, so that the chain stays whole.
+    pub fn heads(&self, host: &str, stack: &str) -> Vec<SnapshotId> {
+        let there = self.snapshots.iter().chain(&self.forgotten).filter(|s| s.manifest.lineage() == (host, stack));
+        let gone = self.removed.values().filter(|t| (t.host.as_str(), t.stack.as_str()) == (host, stack));
+        let there = there.map(|s| (s.id, &s.manifest.predecessors));
+        let all: BTreeMap<SnapshotId, &Vec<SnapshotId>> = there.chain(gone.map(|t| (t.id, &t.predecessors))).collect();
+        let followed: HashSet<SnapshotId> = all.values().flat_map(|before| before.iter().copied()).collect();
+        all.into_keys().filter(|id| !followed.contains(id)).collect()
     }
 
     /// The newest snapshot of a lineage: a head, the latest by its own clock where there are two.
     pub fn newest(&self, host: &str, stack: &str) -> Option<&Snapshot> {
-        self.heads(host, stack).into_iter().max_by(|a, b| a.manifest.time.cmp(&b.manifest.time))
+        self.snapshots.iter().rev().find(|s| s.manifest.lineage() == (host, stack))
     }
 }
 
@@ -232,7 +242,9 @@ impl Repository {
             };
             set.snapshots.push(self.parse(&row)?);
         }
-        for row in known.into_values() {
+        set.marks = self.marks()?;
+        set.removed = set.marks.removed();
+        for row in known.into_values().filter(|row| !set.removed.contains_key(&row.id)) {
             set.vanished.push(self.parse(&row)?);
             if row.seen {
                 changed.push(SnapshotRow { seen: false, ..row });
@@ -241,7 +253,9 @@ impl Repository {
         if !changed.is_empty() {
             self.catalog.add_snapshots(&changed)?;
         }
-        sort_by_chain(&mut set.snapshots);
+        sort_by_chain(&mut set.snapshots, &set.removed);
+        let forgotten: HashSet<SnapshotId> = set.marks.forgotten().into_keys().collect();
+        (set.forgotten, set.snapshots) = set.snapshots.into_iter().partition(|s| forgotten.contains(&s.id));
         Ok(set)
     }
 
@@ -252,13 +266,17 @@ impl Repository {
     }
 }
 
-/// Oldest first: by the clock, except that a snapshot never stands before one it follows.
-fn sort_by_chain(snapshots: &mut Vec<Snapshot>) {
+/// Oldest first: by the clock, except that a snapshot never stands before one it follows, be it by
+/// way of removed ones.
+fn sort_by_chain(snapshots: &mut Vec<Snapshot>, removed: &BTreeMap<SnapshotId, Tombstone>) {
     snapshots.sort_by(|a, b| (&a.manifest.time, a.id).cmp(&(&b.manifest.time, b.id)));
     let position: HashMap<SnapshotId, usize> = snapshots.iter().enumerate().map(|(at, s)| (s.id, at)).collect();
-    let in_order = snapshots.iter().enumerate().all(|(at, snapshot)| {
-        snapshot.manifest.predecessors.iter().all(|id| position.get(id).is_none_or(|before| *before < at))
-    });
+    let before: Vec<Vec<SnapshotId>> =
+        snapshots.iter().map(|s| followed(&s.manifest.predecessors, &position, removed)).collect();
+    let in_order = before
+        .iter()
+        .enumerate()
+        .all(|(at, before)| before.iter().all(|id| position.get(id).is_none_or(|earlier| *earlier < at)));
     if in_order {
         return;
     }
@@ -266,21 +284,38 @@ fn sort_by_chain(snapshots: &mut Vec<Snapshot>) {
     let mut rest: Vec<Option<Snapshot>> = std::mem::take(snapshots).into_iter().map(Some).collect();
     let mut placed = HashSet::new();
     while snapshots.len() < rest.len() {
-        let before = snapshots.len();
-        for slot in &mut rest {
-            let ready = slot.as_ref().is_some_and(|s| {
-                s.manifest.predecessors.iter().all(|id| placed.contains(id) || !position.contains_key(id))
-            });
+        let count = snapshots.len();
+        for (slot, before) in rest.iter_mut().zip(&before) {
+            let ready = slot.is_some() && before.iter().all(|id| placed.contains(id));
             if ready && let Some(snapshot) = slot.take() {
                 placed.insert(snapshot.id);
                 snapshots.push(snapshot);
             }
         }
-        if snapshots.len() == before {
+        if snapshots.len() == count {
             // A circle cannot be made without breaking BLAKE3; still, nothing may get lost here.
             snapshots.extend(rest.iter_mut().filter_map(Option::take));
         }
     }
+}
+
+/// The snapshots in `present` that one with these predecessors follows, through removed ones.
+fn followed(
+    predecessors: &[SnapshotId],
+    present: &HashMap<SnapshotId, usize>,
+    removed: &BTreeMap<SnapshotId, Tombstone>,
+) -> Vec<SnapshotId> {
+    let mut out = Vec::new();
+    let mut seen = HashSet::new();
+    let mut open = predecessors.to_vec();
+    while let Some(id) = open.pop() {
+        if present.contains_key(&id) {
+            out.push(id);
+        } else if let Some(tombstone) = removed.get(&id).filter(|_| seen.insert(id)) {
+            open.extend(&tombstone.predecessors);
+        }
+    }
+    out
 }
 
 /// What the system says, without the number that Rust adds: `(os error 2)` helps nobody.

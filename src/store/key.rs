@@ -1,6 +1,6 @@
 //! The layout of a repository: which object has which name. docs/FORMAT.md §2.
 
-use crate::id::{IndexId, PackId, SnapshotId, from_hex32, to_hex};
+use crate::id::{IndexId, MarkId, PackId, RemovalId, SnapshotId, from_hex32, to_hex};
 use std::fmt;
 
 /// The kinds of object whose name is the BLAKE3 hash of their bytes.
@@ -12,13 +12,15 @@ pub enum Kind {
     Index,
     /// A manifest: one snapshot.
     Snapshot,
-    /// Phase one of a deletion.
+    /// What is to be deleted, and what is not after all.
     Mark,
+    /// What was deleted: the places of snapshots in the chain of their stack.
+    Removal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 4] = [Kind::Pack, Kind::Index, Kind::Snapshot, Kind::Mark];
+    pub const ALL: [Kind; 5] = [Kind::Pack, Kind::Index, Kind::Snapshot, Kind::Mark, Kind::Removal];
 
     /// The folder that holds the kind.
     pub fn folder(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Kind {
             Kind::Index => "index",
             Kind::Snapshot => "snapshots",
             Kind::Mark => "marks",
+            Kind::Removal => "removed",
         }
     }
 
@@ -37,6 +40,7 @@ impl Kind {
             Kind::Index => "index",
             Kind::Snapshot => "snapshot",
             Kind::Mark => "mark",
+            Kind::Removal => "record of a removal",
         }
     }
 }
@@ -90,5 +94,17 @@ impl From<IndexId> for Key {
 impl From<SnapshotId> for Key {
     fn from(id: SnapshotId) -> Self {
         Key::Object(Kind::Snapshot, id.0)
+    }
+}
+
+impl From<MarkId> for Key {
+    fn from(id: MarkId) -> Self {
+        Key::Object(Kind::Mark, id.0)
+    }
+}
+
+impl From<RemovalId> for Key {
+    fn from(id: RemovalId) -> Self {
+        Key::Object(Kind::Removal, id.0)
     }
 }

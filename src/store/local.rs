@@ -124,9 +124,9 @@ impl ReadStore for LocalStore {
                     }
                 }
             }
-            // Copies made by programs that keep no empty folders lack this one. The others are never
-            // empty once there is a snapshot, so where they are missing something has gone.
-            Kind::Mark if self.root.is_dir() && !folder.exists() => {}
+            // Copies made by programs that keep no empty folders lack these. The others are never empty
+            // once there is a snapshot, so where they are missing something has gone.
+            Kind::Mark | Kind::Removal if self.root.is_dir() && !folder.exists() => {}
             _ => list_folder(&folder, kind.folder(), kind, &mut listing)?,
         }
         Ok(listing)

@@ -27,7 +27,7 @@ fn has(document: &Value, fields: &str) {
     }
 }
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 17] = [
     "init",
     "create",
     "list",
@@ -35,6 +35,8 @@ const VERBS: [&str; 15] = [
     "diff",
     "restore",
     "check",
+    "forget",
+    "undelete",
     "status",
     "key",
     "key list",
@@ -108,6 +110,24 @@ fn each_document_has_what_was_promised() {
     fs::remove_file(sandbox.repo().join(pack)).expect("a pack");
     let damaged = sandbox.must("check --json", exit::DAMAGE).json();
     has(&damaged, "/problems/0/severity:text /problems/0/object:text /problems/0/message:text");
+}
+
+#[test]
+fn what_forgetting_says_is_a_document() {
+    let sandbox = Sandbox::new();
+    source_tree(&sandbox.path("source"), 5, 2);
+    sandbox.init();
+    let created = sandbox.json("create source");
+    sandbox.json("create source");
+    let forgotten = sandbox.json("forget --keep-last 1");
+    has(
+        &forgotten,
+        "/stacks/0/host:text /stacks/0/stack:text /stacks/0/snapshots/0/id:text /stacks/0/snapshots/0/keep:boolean \
+         /stacks/0/snapshots/0/reasons/0:text /stacks/0/suspects:list /stacks/0/held:boolean /forgotten:number \
+         /mark:text /dry_run:boolean /repository:text",
+    );
+    let id = created["snapshot"]["id"].as_str().expect("an id");
+    has(&sandbox.json(&format!("undelete {id}")), "/snapshots/0/id:text /mark:text");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn output(sandbox: &Sandbox, program: &str, args: &[&str]) -> Run {
 
 /// A new identity in `file`: its recipient.
 #[track_caller]
-fn new_identity(sandbox: &Sandbox, file: &str) -> String {
+pub fn new_identity(sandbox: &Sandbox, file: &str) -> String {
     let run = output(sandbox, "age-keygen", &["-o", file]).expect(&[0]).unwrap_or_else(|text| panic!("{text}"));
     set_mode(&sandbox.path(file), 0o600);
     run.stderr.trim().rsplit(' ').next().expect("a recipient").to_owned()

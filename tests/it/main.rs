@@ -9,6 +9,7 @@ mod compare_test;
 mod damage;
 mod diffshow;
 mod fidelity;
+mod forget;
 mod frozen;
 mod images;
 mod inject;

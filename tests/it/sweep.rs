@@ -84,6 +84,9 @@ impl Act {
         if self.name == INIT {
             begins_again(&sandbox, run.code == exit::DONE).map_err(told)?;
         }
+        if self.name.starts_with("forget") {
+            take_back_all(&sandbox).map_err(told)?;
+        }
         let mut acknowledged = Vec::new();
         if run.code == exit::DONE && self.args[0] == "create" {
             acknowledged.push(id_of(&run.try_json()?["snapshot"])?);
@@ -104,6 +107,15 @@ fn begins_again(sandbox: &Sandbox, acknowledged: bool) -> Result<(), String> {
     }
 }
 
+/// Whatever was forgotten when the fault came is there and can be had back.
+fn take_back_all(sandbox: &Sandbox) -> Result<(), String> {
+    let list = sandbox.expect(&["list", "--json"], &[exit::DONE])?.try_json()?;
+    for snapshot in list["forgotten"].as_array().into_iter().flatten() {
+        sandbox.expect(&["undelete", &id_of(snapshot)?], &[exit::DONE])?;
+    }
+    Ok(())
+}
+
 fn takes_space(call: &str) -> bool {
     !["fchmod", "fchmodat", "chmod", "unlink", "unlinkat", "rmdir", "sync_file_range"].contains(&call)
 }
@@ -122,6 +134,7 @@ fn every_fault_leaves_a_whole_repository() {
         act("create-first", 0, &create_args),
         act("create-again", 1, &create_args),
         act("key-add", 1, &|_| words(&["key", "add", "second", "--recipient", RECIPIENT])),
+        act("forget", 3, &|_| words(&["forget", "--keep-last", "1", "--yes"])),
         act("check", 2, &|_| words(&["check", "--read-data", "--json"])),
     ];
     let all: Vec<_> = acts.iter().flat_map(|act| act.cases(&dir.path().join(act.name))).collect();

@@ -1,6 +1,6 @@
 //! Everything but the content of data packs.
 
-use super::Findings;
+use super::{Findings, Severity};
 use crate::id::{IndexId, PackId, SnapshotId, to_hex};
 use crate::monitor::{Monitor, Unit};
 use crate::pack::IndexedPack;
@@ -71,7 +71,8 @@ pub(super) fn check_listings(
             listed.sizes.insert(PackId(name), object.bytes);
         }
     }
-    let foreign = [indexes.foreign, packs.foreign, store.list(Kind::Mark)?.foreign].concat();
+    let (marks, removed) = (store.list(Kind::Mark)?.foreign, store.list(Kind::Removal)?.foreign);
+    let foreign = [indexes.foreign, packs.foreign, marks, removed].concat();
     for path in foreign {
         findings.note(path, "it is no object of a repository and is left alone");
     }
@@ -105,7 +106,13 @@ pub(super) fn check_snapshots(
         }
     }
     let mut set = repository.snapshots()?;
+    // A forgotten snapshot can be taken back, so it must be as sound as any.
+    set.snapshots.append(&mut set.forgotten);
     set.snapshots.retain(|snapshot| published.contains(&snapshot.id));
+    for unread in &set.marks.unread {
+        let severity = if unread.newer { Severity::Unknown } else { Severity::Damage };
+        findings.add(severity, unread.object.clone(), unread.message.clone());
+    }
     for snapshot in &set.vanished {
         let manifest = &snapshot.manifest;
         let message = format!(
@@ -115,7 +122,8 @@ pub(super) fn check_snapshots(
         findings.damage(Key::from(snapshot.id).path(), message);
     }
     let unreadable = set.unreadable.iter().map(|one| one.id);
-    let there: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).chain(unreadable).collect();
+    let removed = set.removed.keys().copied();
+    let there: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).chain(unreadable).chain(removed).collect();
     let mut seen: HashMap<Vec<u8>, SnapshotId> = HashMap::new();
     for snapshot in &set.snapshots {
         let object = Key::from(snapshot.id).path();

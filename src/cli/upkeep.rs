@@ -1,0 +1,151 @@
+//! The verbs that keep a repository in order: their arguments, their calls, their answers.
+
+use super::args::ScopeArgs;
+use super::exit::Exit;
+use super::render::Output;
+use super::run::{scope, with_repository};
+use super::text::{self, Style};
+use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
+use crate::commands::settings::{self, parse_age};
+use crate::commands::{self, Env, Result};
+use crate::repo::retention::Policy;
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// See [`super::args::Command::Forget`].
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Forget these; without a policy
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// What stays.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Only say what would be forgotten, and why
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What looks wrong has been looked at: forget all the same
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Rules of retention, for each host and stack; a snapshot stays if any of them keeps it.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Keep the newest N
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_last: u32,
+    /// Keep the newest of each of the last N hours that have any
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_hourly: u32,
+    /// The same for days
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_daily: u32,
+    /// The same for weeks
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_weekly: u32,
+    /// The same for months
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_monthly: u32,
+    /// The same for years
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub keep_yearly: u32,
+    /// Keep all that are not older (12h, 30d, 4w)
+    #[arg(long, value_name = "AGE")]
+    pub keep_within: Option<String>,
+    /// Keep all with this tag; may be given several times
+    #[arg(long, value_name = "T")]
+    pub keep_tag: Vec<String>,
+}
+
+impl PolicyArgs {
+    /// The policy that was typed; `snap.toml`'s where none was.
+    fn policy(&self, by_name: bool) -> Result<Policy> {
+        let typed = Policy {
+            keep_last: self.keep_last,
+            keep_hourly: self.keep_hourly,
+            keep_daily: self.keep_daily,
+            keep_weekly: self.keep_weekly,
+            keep_monthly: self.keep_monthly,
+            keep_yearly: self.keep_yearly,
+            keep_within: self.keep_within.as_deref().map(parse_age).transpose()?.unwrap_or(0),
+            keep_tag: self.keep_tag.clone(),
+        };
+        match settings::read(Path::new("."))?.retention {
+            Some(retention) if typed.is_empty() && !by_name => retention.policy(),
+            _ => Ok(typed),
+        }
+    }
+}
+
+pub(super) fn forget(env: &Env, args: &ForgetArgs, output: Output) -> Result<Exit> {
+    let options = ForgetOptions {
+        ids: args.ids.clone(),
+        scope: scope(&args.scope),
+        policy: args.policy.policy(!args.ids.is_empty())?,
+        dry_run: args.dry_run,
+        confirmed: args.yes,
+    };
+    with_repository(env, |repository| {
+        let report = commands::forget::forget(env, repository, &options)?;
+        let held = report.stacks.iter().any(|stack| stack.held);
+        let exit = if held && !report.dry_run { Exit::Failed } else { Exit::Done };
+        Ok(output.give(&report, exit, |out, style| forget_text(out, style, &report)))
+    })
+}
+
+pub(super) fn undelete(env: &Env, ids: &[String], output: Output) -> Result<Exit> {
+    with_repository(env, |repository| {
+        let report = commands::forget::undelete(repository, ids)?;
+        Ok(output.give(&report, Exit::Done, |out, style| undelete_text(out, style, &report)))
+    })
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn forget_text(out: &mut String, style: Style, report: &ForgetReport) {
+    for stack in &report.stacks {
+        stack_text(out, style, stack);
+    }
+    let count = text::count(report.forgotten, "snapshot", "snapshots");
+    match (report.dry_run, report.forgotten) {
+        (true, _) => {
+            let _ = writeln!(out, "{count} would be forgotten; nothing was done");
+        }
+        (false, 0) => {
+            let _ = writeln!(out, "{} nothing was forgotten", style.good("✓"));
+        }
+        (false, _) => {
+            let _ = writeln!(out, "{} {count} forgotten", style.good("✓"));
+            let _ = writeln!(out, "  to take one back:  snap undelete ID");
+        }
+    }
+}
+
+fn stack_text(out: &mut String, style: Style, stack: &JudgedStack) {
+    let _ = writeln!(out, "{} on {}", stack.stack, stack.host);
+    for one in &stack.snapshots {
+        let mark = if one.keep { style.good("keep  ") } else { style.warn("forget") };
+        let time = text::local_time(&one.snapshot.time);
+        let _ = writeln!(out, "  {mark}  {}  {time:<16}  {}", short(&one.snapshot.id), one.reasons.join(", "));
+    }
+    for suspect in &stack.suspects {
+        let _ = writeln!(out, "  {} {}: {}", style.bad("looks wrong:"), short(&suspect.id), suspect.what);
+    }
+    if stack.held {
+        let _ = writeln!(out, "  nothing of it is forgotten until somebody has looked   ← --yes, or type its name");
+    }
+}
+
+fn undelete_text(out: &mut String, style: Style, report: &UndeleteReport) {
+    for snapshot in &report.snapshots {
+        let time = text::local_time(&snapshot.time);
+        let _ = writeln!(out, "{} {} is back: {} of {time}", style.good("✓"), short(&snapshot.id), snapshot.stack);
+    }
+}

@@ -1,0 +1,115 @@
+//! `snap.toml`: what is the same each time, beside the stack or where the command is given.
+
+use super::{Error, Result};
+use crate::repo::retention::Policy;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The file's name.
+pub const FILE: &str = "snap.toml";
+
+/// What the file says.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The repository: a path, from the file's own folder on if it is relative.
+    pub repository: Option<String>,
+    /// Which snapshots to keep.
+    pub retention: Option<Retention>,
+}
+
+/// `[retention]`: as [`Policy`], with an age as people write it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Retention {
+    keep_last: u32,
+    keep_hourly: u32,
+    keep_daily: u32,
+    keep_weekly: u32,
+    keep_monthly: u32,
+    keep_yearly: u32,
+    keep_within: Option<String>,
+    keep_tag: Vec<String>,
+}
+
+impl Retention {
+    /// The policy.
+    ///
+    /// # Errors
+    /// An age is none.
+    pub fn policy(&self) -> Result<Policy> {
+        Ok(Policy {
+            keep_last: self.keep_last,
+            keep_hourly: self.keep_hourly,
+            keep_daily: self.keep_daily,
+            keep_weekly: self.keep_weekly,
+            keep_monthly: self.keep_monthly,
+            keep_yearly: self.keep_yearly,
+            keep_within: self.keep_within.as_deref().map(parse_age).transpose()?.unwrap_or(0),
+            keep_tag: self.keep_tag.clone(),
+        })
+    }
+}
+
+/// The settings in `dir`; none where there is no file.
+///
+/// # Errors
+/// The file is there and cannot be understood.
+pub fn read(dir: &Path) -> Result<Settings> {
+    let path = dir.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(Settings::default());
+        }
+        Err(source) => return Err(Error::Path { operation: "read", path, source }),
+    };
+    toml::from_str(&text).map_err(|error| Error::Settings { path, message: error.message().to_owned() })
+}
+
+/// Seconds in a text such as `30d`.
+///
+/// # Errors
+/// It is none.
+pub fn parse_age(text: &str) -> Result<u64> {
+    let wrong = || Error::usage(format!("“{text}” is no age"), "give one such as 12h, 30d or 4w");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        "y" => 31_536_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    Ok(number.saturating_mul(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_and_a_typing_mistake_is_not_passed_over() {
+        let read = |text: &str| toml::from_str::<Settings>(text);
+        let settings = read("[retention]\nkeep-daily = 7\nkeep-within = \"2d\"\nkeep-tag = [\"pre-2.4\"]\n").unwrap();
+        let policy = settings.retention.unwrap().policy().unwrap();
+        let expected = Policy { keep_daily: 7, keep_within: 172_800, ..Policy::default() };
+        assert_eq!(policy, Policy { keep_tag: vec!["pre-2.4".to_owned()], ..expected });
+        for wrong in ["[retention]\nkeep_daily = 7", "[retention]\nkeep-daily = -1", "retension = 1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let age = read("[retention]\nkeep-within = \"2 fortnights\"").unwrap();
+        assert!(age.retention.unwrap().policy().is_err());
+    }
+
+    #[test]
+    fn ages_are_read() {
+        assert_eq!(parse_age("30d").unwrap(), 2_592_000);
+        for wrong in ["", "d", "30", "30x", "-1d"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+    }
+}
