@@ -10,7 +10,8 @@
 //! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
 //! - [`catalog`]: the local cache of what the repository holds.
 //! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
-//! - [`store`], [`crypto`]: named bytes; sealing and keys. They do not know each other.
+//! - [`store`], [`crypto`], [`docker`]: named bytes; sealing and keys; the Docker engine's API. They do not
+//!   know each other.
 //! - [`id`], [`limits`], [`monitor`], [`fs`]: what all of them need.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -22,6 +23,7 @@ pub mod chunk;
 pub mod cli;
 pub mod commands;
 pub mod crypto;
+pub mod docker;
 pub mod fs;
 pub mod id;
 pub mod limits;

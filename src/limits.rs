@@ -51,3 +51,13 @@ pub const WORKERS_MAX: usize = 8;
 /// After this many stored bytes a long `create` makes durable what it has, so that an interrupted
 /// one need not store it again.
 pub const CHECKPOINT_BYTES: u64 = 1 << 30;
+/// Largest answer of the Docker engine that is kept in memory, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Largest header of the Docker engine's answers, and largest piece of their bodies, in bytes.
+pub const ANSWER_HEADER_BYTES_MAX: usize = 256 << 10;
+/// Longest line of the Docker engine's reports of progress, in bytes.
+pub const PROGRESS_LINE_BYTES_MAX: usize = 1 << 20;
+/// The end of what a program in a container says of its troubles that is kept, in bytes.
+pub const STDERR_BYTES_KEPT: usize = 64 << 10;
+/// Largest output of a program in a container that is kept in memory, in bytes.
+pub const EXEC_OUTPUT_BYTES_MAX: usize = 64 << 20;

@@ -8,6 +8,7 @@ mod compare;
 mod compare_test;
 mod damage;
 mod diffshow;
+mod docker;
 mod fidelity;
 mod forget;
 mod frozen;

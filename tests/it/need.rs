@@ -62,6 +62,15 @@ pub fn strace() -> Need {
     if traces { Ok(()) } else { Err("strace that may trace") }
 }
 
+/// A Docker engine answers, and there is a static busybox to make an image from.
+pub fn docker() -> Need {
+    static ANSWERS: OnceLock<bool> = OnceLock::new();
+    let answers = *ANSWERS.get_or_init(|| snap::docker::Engine::from_env().is_ok());
+    program("docker")?;
+    program("busybox")?;
+    if answers { Ok(()) } else { Err("a Docker engine that answers") }
+}
+
 /// Files can be mounted as ext4 file systems.
 pub fn loop_mounts() -> Need {
     static MOUNTS: OnceLock<bool> = OnceLock::new();
