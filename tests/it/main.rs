@@ -9,6 +9,7 @@ mod compare_test;
 mod damage;
 mod diffshow;
 mod docker;
+mod drills;
 mod fidelity;
 mod forget;
 mod frozen;

@@ -1,0 +1,100 @@
+//! The failure drills: five applications after operators' handbooks (`fixtures/stacks`), each broken in the eight ways
+//! that the handbooks fear, and brought back by `snap restore`. After each, everything must be as it was at the moment
+//! of capture, as an independent comparer sees it, and the handbook's own checks must pass.
+//!
+//! `fixtures/stacks/drill` runs all forty and writes `docs/DRILLS.md`; the tests here run a share.
+
+mod drill;
+mod instance;
+mod report;
+mod rows;
+mod state;
+
+use crate::need::{self, need};
+use drill::{Drill, Outcome};
+use instance::{Break, Instance};
+use state::State;
+
+/// The stacks, in the order of `fixtures/stacks/README.md`.
+const STACKS: [&str; 5] = ["mailserver", "equipemed", "mgmt-vibe", "comicpile", "obcms"];
+
+/// Runs some drills on one stack; the first that leaves it broken ends the row, and says so of the others.
+fn run(stack: &'static str, all: &[Break]) -> Result<(Drill, Vec<Outcome>), String> {
+    let drill = Drill::prepare(stack).map_err(|error| format!("{stack}: {error}"))?;
+    let mut outcomes = Vec::new();
+    for how in all {
+        let outcome = drill.run(*how);
+        let (letter, _, what) = how.told();
+        println!("{stack} ({letter}) {what}: {}", if outcome.passed() { "passed" } else { "FAILED" });
+        outcomes.push(outcome);
+    }
+    Ok((drill, outcomes))
+}
+
+fn failures(outcomes: &[Outcome]) -> Vec<String> {
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed());
+    failed.map(|o| format!("{} ({}), exit {}:\n{}", o.stack, o.how.told().0, o.code, o.wrong.join("\n"))).collect()
+}
+
+/// Breaks a copy of `stack` in every way, and fails unless the comparer names each.
+fn every_failure_is_seen(stack: &'static str) -> Result<(), String> {
+    let instance = Instance::up(stack)?;
+    let good = State::of(&instance)?;
+    let unbroken = good.differences(&instance);
+    if !unbroken.is_empty() {
+        return Err(format!("{stack}: not the same as itself:\n{}", unbroken.join("\n")));
+    }
+    let seen_as = [
+        (Break::Migration, "database"),
+        (Break::Volume, "volume"),
+        (Break::Image, "tag"),
+        (Break::Database, "database:"),
+        (Break::Compose, "file docker-compose"),
+        (Break::Env, "file .env"),
+    ];
+    for (how, wanted) in seen_as {
+        instance.break_it(how)?;
+        let found = good.differences(&instance);
+        if !found.iter().any(|line| line.starts_with(wanted)) {
+            return Err(format!("{stack}, {how:?}: no {wanted:?} in\n{}", found.join("\n")));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_comparer_sees_every_failure_of_the_drills() {
+    need!(need::root(), need::images(), need::program("sqlite3"));
+    every_failure_is_seen("equipemed").unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+#[ignore = "runs for five minutes: each of the five stacks"]
+fn the_comparer_sees_every_failure_on_every_stack() {
+    for stack in STACKS {
+        every_failure_is_seen(stack).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+#[ignore = "runs for half an hour: `fixtures/stacks/drill`"]
+fn all_forty_drills() {
+    let chosen = std::env::var("SNAP_DRILL_STACKS").unwrap_or_else(|_| STACKS.join(" "));
+    let letters = std::env::var("SNAP_DRILL_LETTERS").unwrap_or_else(|_| "abcdefgh".to_owned());
+    let ways: Vec<Break> = Break::ALL.into_iter().filter(|how| letters.contains(how.told().0)).collect();
+    let mut rows = Vec::new();
+    let mut wrong = Vec::new();
+    for stack in STACKS.into_iter().filter(|stack| chosen.split_whitespace().any(|name| name == *stack)) {
+        match run(stack, &ways) {
+            Ok((drill, outcomes)) => {
+                wrong.extend(failures(&outcomes));
+                rows.push(report::Row { stack, create_seconds: drill.create_seconds, outcomes });
+            }
+            Err(error) => wrong.push(error),
+        }
+    }
+    if let Some(file) = std::env::var_os("SNAP_DRILL_REPORT") {
+        std::fs::write(file, report::page(&rows)).expect("the report can be written");
+    }
+    assert!(wrong.is_empty(), "{} failed:\n{}", wrong.len(), wrong.join("\n\n"));
+}
