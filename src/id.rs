@@ -123,6 +123,10 @@ id_type!(
     RemovalId
 );
 id_type!(
+    /// BLAKE3-256 of a record's sealed bytes: its name in the store.
+    LogId
+);
+id_type!(
     /// The random identity of a repository, made at `init`.
     RepositoryId
 );

@@ -21,6 +21,8 @@ pub const INDEX_CHUNKS_TARGET: usize = 1 << 20;
 pub const MANIFEST_BYTES_MAX: usize = 256 << 20;
 /// Largest plaintext of one mark and of one record of a removal, in bytes.
 pub const MARK_BYTES_MAX: usize = 256 << 20;
+/// Largest plaintext of one record, in bytes.
+pub const LOG_BYTES_MAX: usize = 4 << 20;
 /// Largest plaintext of `config` and of a key file, in bytes.
 pub const SMALL_OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Largest header of an age file that is read, in bytes.

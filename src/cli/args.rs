@@ -121,6 +121,11 @@ pub enum Command {
     #[command(after_help = "Example: snap status\n\
         Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]
     Status,
+    /// Say who did what, when, and how it ended
+    #[command(after_help = "Examples: snap log --stack clinic · snap log --last · snap log 7f3a9c21 --markdown\n\
+        An ID is the beginning of a record's id, or of the id of a snapshot that was made or brought back.\n\
+        Exit codes: 0 listed · 1 a newer snap wrote some · 2 no such record · 4 some are damaged")]
+    Log(LogArgs),
     /// Add, remove, list and export keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -206,6 +211,22 @@ pub struct ListArgs {
     /// Show the forgotten ones too
     #[arg(long)]
     pub forgotten: bool,
+}
+
+/// See [`Command::Log`].
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Only what concerns this record or snapshot
+    pub id: Option<String>,
+    /// Which ones.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Only the newest
+    #[arg(long)]
+    pub last: bool,
+    /// The newest of them as the report of an incident, in Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 }
 
 /// See [`Command::Show`].

@@ -8,10 +8,11 @@ use crate::commands::export::ExportReport;
 use crate::commands::init::InitReport;
 use crate::commands::key::{ExportedKey, KeyReport};
 use crate::commands::list::ListReport;
+use crate::commands::log::LogReport;
 use crate::commands::restore::RestoreReport;
 use crate::commands::show::{ListedEntry, ShowReport};
 use crate::commands::status::StatusReport;
-use crate::commands::{Error, Result};
+use crate::commands::{self, Error, Result};
 use crate::repo::check::{CheckReport, Severity};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -99,6 +100,19 @@ impl Output {
             (false, true) => Exit::Done,
         };
         self.give(report, exit, |out, style| super::screens::list(out, style, report, forgotten))
+    }
+
+    /// What was done.
+    pub fn log(self, report: &LogReport, markdown: bool) -> Exit {
+        let exit = match report.unreadable.iter().map(|one| !one.newer).max() {
+            None => Exit::Done,
+            Some(false) => Exit::Failed,
+            Some(true) => Exit::Damage,
+        };
+        match report.entries.last().filter(|_| markdown) {
+            Some(entry) => self.raw_with(commands::log::markdown(entry).as_bytes(), exit),
+            None => self.give(report, exit, |out, style| super::screens::log(out, style, report)),
+        }
     }
 
     /// One snapshot.

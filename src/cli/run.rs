@@ -126,6 +126,12 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::Status => {
             with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
         }
+        Command::Log(args) => {
+            let scope = scope(&args.scope);
+            let (id, last) = (args.id.clone(), args.last || args.markdown);
+            let options = commands::log::LogOptions { id, stack: scope.stack, host: scope.host, last };
+            with_repository(env, |repository| Ok(output.log(&commands::log::log(repository, &options)?, args.markdown)))
+        }
         Command::Key(command) => key(env, command, output),
         Command::Export(args) => with_repository(env, |repository| {
             let report = commands::export::export(env, repository, &scope(&args.scope), &args.id, &args.file)?;
@@ -179,7 +185,7 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
         level: args.compression,
         workers: args.threads,
     };
-    with_repository(env, |repository| Ok(output.create(&commands::create::create(env, repository, &options)?)))
+    with_repository(env, |repository| Ok(output.create(&commands::log::create_and_log(env, repository, &options)?)))
 }
 
 fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {

@@ -3,9 +3,11 @@
 use super::text::{self, Style};
 use crate::commands::create::CreateReport;
 use crate::commands::list::{ListReport, ListedSnapshot};
+use crate::commands::log::{LogReport, LoggedEntry};
 use crate::commands::restore::RestoreReport;
 use crate::commands::show::ShowReport;
 use crate::commands::status::{StackStatus, StatusReport};
+use crate::repo::log::Ending;
 use std::fmt::Write as _;
 
 fn short(id: &str) -> &str {
@@ -97,6 +99,41 @@ pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotte
             "{}",
             style.bad(&format!("{}  cannot be read: {}", short(&unreadable.id), unreadable.message))
         );
+    }
+}
+
+/// What was done, a line each.
+pub(super) fn log(out: &mut String, style: Style, report: &LogReport) {
+    if report.entries.is_empty() && report.unreadable.is_empty() {
+        let _ = writeln!(out, "nothing was recorded yet");
+    }
+    for LoggedEntry { id, entry } in &report.entries {
+        let mark = match entry.ending {
+            Ending::Done => style.good("✓"),
+            Ending::Incomplete | Ending::PutBack | Ending::Interrupted => style.warn("!"),
+            _ => style.bad("✗"),
+        };
+        let snapshot = entry.snapshot.map(|id| id.short()).unwrap_or_else(|| "—".to_owned());
+        let health = entry.verdict.map(|verdict| format!(" · {}", verdict.words())).unwrap_or_default();
+        let down = entry.down_seconds.filter(|seconds| *seconds > 0.0);
+        let down = down.map(|seconds| format!(" · down {}", text::seconds(seconds))).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "{}  {:<16}  {:<8} {:<16} {snapshot:<8} {mark} {} · {}{down}{health} · {}",
+            short(id),
+            text::local_time(&entry.time),
+            entry.action,
+            entry.stack,
+            entry.ending.words(),
+            text::seconds(entry.seconds),
+            entry.user,
+        );
+        if !entry.message.is_empty() {
+            let _ = writeln!(out, "          {}", entry.message);
+        }
+    }
+    for one in &report.unreadable {
+        let _ = writeln!(out, "{}", style.bad(&format!("{}  cannot be read: {}", one.object, one.message)));
     }
 }
 

@@ -10,6 +10,7 @@ pub mod forget;
 pub mod init;
 pub mod key;
 pub mod list;
+pub mod log;
 pub mod project;
 pub mod restore;
 pub mod settings;

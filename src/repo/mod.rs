@@ -11,6 +11,7 @@ mod error;
 pub mod evidence;
 pub mod forget;
 pub mod keys;
+pub mod log;
 pub mod manifest;
 pub mod mark;
 pub mod needs;

@@ -1,6 +1,6 @@
 //! The layout of a repository: which object has which name. docs/FORMAT.md §2.
 
-use crate::id::{IndexId, MarkId, PackId, RemovalId, SnapshotId, from_hex32, to_hex};
+use crate::id::{IndexId, LogId, MarkId, PackId, RemovalId, SnapshotId, from_hex32, to_hex};
 use std::fmt;
 
 /// The kinds of object whose name is the BLAKE3 hash of their bytes.
@@ -16,11 +16,13 @@ pub enum Kind {
     Mark,
     /// What was deleted: the places of snapshots in the chain of their stack.
     Removal,
+    /// What was done, by whom, and how it ended.
+    Log,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Kind::Pack, Kind::Index, Kind::Snapshot, Kind::Mark, Kind::Removal];
+    pub const ALL: [Kind; 6] = [Kind::Pack, Kind::Index, Kind::Snapshot, Kind::Mark, Kind::Removal, Kind::Log];
 
     /// The folder that holds the kind.
     pub fn folder(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Snapshot => "snapshots",
             Kind::Mark => "marks",
             Kind::Removal => "removed",
+            Kind::Log => "log",
         }
     }
 
@@ -41,6 +44,7 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Mark => "mark",
             Kind::Removal => "record of a removal",
+            Kind::Log => "record",
         }
     }
 }
@@ -106,5 +110,11 @@ impl From<MarkId> for Key {
 impl From<RemovalId> for Key {
     fn from(id: RemovalId) -> Self {
         Key::Object(Kind::Removal, id.0)
+    }
+}
+
+impl From<LogId> for Key {
+    fn from(id: LogId) -> Self {
+        Key::Object(Kind::Log, id.0)
     }
 }

@@ -126,7 +126,7 @@ impl ReadStore for LocalStore {
             }
             // Copies made by programs that keep no empty folders lack these. The others are never empty
             // once there is a snapshot, so where they are missing something has gone.
-            Kind::Mark | Kind::Removal if self.root.is_dir() && !folder.exists() => {}
+            Kind::Mark | Kind::Removal | Kind::Log if self.root.is_dir() && !folder.exists() => {}
             _ => list_folder(&folder, kind.folder(), kind, &mut listing)?,
         }
         Ok(listing)

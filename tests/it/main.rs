@@ -17,6 +17,7 @@ mod images;
 mod inject;
 mod json;
 mod keys;
+mod log;
 mod mend;
 mod need;
 mod power;

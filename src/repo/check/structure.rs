@@ -1,7 +1,7 @@
 //! Everything but the content of data packs.
 
 use super::{Findings, Severity};
-use crate::id::{IndexId, PackId, SnapshotId, to_hex};
+use crate::id::{IndexId, LogId, PackId, SnapshotId, to_hex};
 use crate::monitor::{Monitor, Unit};
 use crate::pack::IndexedPack;
 use crate::repo::keys::read_keys;
@@ -72,7 +72,15 @@ pub(super) fn check_listings(
         }
     }
     let (marks, removed) = (store.list(Kind::Mark)?.foreign, store.list(Kind::Removal)?.foreign);
-    let foreign = [indexes.foreign, packs.foreign, marks, removed].concat();
+    let records = store.list(Kind::Log)?;
+    for object in &records.objects {
+        if let Key::Object(_, name) = object.key
+            && let Err(error) = repository.read_log(LogId(name))
+        {
+            findings.fault(object.key.path(), &error);
+        }
+    }
+    let foreign = [indexes.foreign, packs.foreign, marks, removed, records.foreign].concat();
     for path in foreign {
         findings.note(path, "it is no object of a repository and is left alone");
     }
