@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed, nothing changed · 2 usage · 3 snapshot stored but incomplete · \
-4 damage found · 10 no repository · 11 wrong key · 130 interrupted";
+4 damage found · 5 another operation is in the way · 10 no repository · 11 wrong key · 130 interrupted";
 
 /// Snapshots of whole applications: deduplicated, compressed, encrypted, proven, restorable.
 ///
@@ -66,11 +66,11 @@ pub enum Command {
         Without --passphrase or --recipient it makes an identity file for you and says where.\n\
         Exit codes: 0 made · 1 there is one already, or it cannot be written · 2 the folder is not empty")]
     Init(InitArgs),
-    /// Capture a folder as a snapshot
-    #[command(after_help = "Example: snap create /srv/clinic --tag pre-2.4\n\
+    /// Capture an application or a folder as a snapshot
+    #[command(after_help = "Examples: snap create /srv/clinic --tag pre-2.4 · snap create --plan\n\
         The first create makes the default repository and an identity for it, if there is none.\n\
         Exit codes: 0 complete · 3 stored but incomplete (what is missing is listed) · 1 nothing stored · \
-        10 no repository · 11 wrong key · 130 interrupted")]
+        5 another snap is at work on it · 10 no repository · 11 wrong key · 130 interrupted")]
     Create(CreateArgs),
     /// List snapshots
     #[command(after_help = "Example: snap list --stack clinic --tag nightly\n\
@@ -197,6 +197,39 @@ pub struct CreateArgs {
     /// Threads [default: one for each processor]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
+    /// Print what would become of every file, mount, image and database, and change nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// What is said of the Compose project.
+    #[command(flatten)]
+    pub compose: ComposeArgs,
+}
+
+/// Which Compose project, and how it is captured.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Compose projects")]
+pub struct ComposeArgs {
+    /// A Compose file; may be given several times [default: as Compose finds it, or as the containers were started]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// A file with variables; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Activate a profile; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
+    /// The project's name
+    #[arg(short, long, value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// Stop every service that writes while what it writes to is captured, and start it again
+    #[arg(long)]
+    pub stop: bool,
+    /// Only this: files, volume:NAME, image:NAME, database:NAME; may be given several times
+    #[arg(long, value_name = "KIND[:NAME]", conflicts_with = "files_only")]
+    pub only: Vec<String>,
+    /// Only files: no volume, image or database
+    #[arg(long)]
+    pub files_only: bool,
 }
 
 /// See [`Command::List`].

@@ -1,7 +1,7 @@
 //! Exit codes and hints, in one place.
 
 use crate::commands::Error;
-use crate::stack::files;
+use crate::stack::{application, compose, files};
 use crate::{crypto, repo, store};
 use std::process::ExitCode;
 
@@ -18,6 +18,8 @@ pub enum Exit {
     Incomplete = 3,
     /// Damage was found.
     Damage = 4,
+    /// Another operation is in the way.
+    InTheWay = 5,
     /// There is no repository.
     NoRepository = 10,
     /// Nothing at hand opens the repository.
@@ -37,8 +39,20 @@ pub fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Usage { .. } | Error::Settings { .. } | Error::Files(files::Error::Pattern { .. }) => Exit::Usage,
         Error::Path { .. } | Error::Stream { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
+        Error::Application(error) => exit_of_application(error),
         Error::Crypto(error) => exit_of_crypto(error),
         Error::Repo(error) => exit_of_repo(error),
+    }
+}
+
+fn exit_of_application(error: &application::Error) -> Exit {
+    match error {
+        application::Error::Compose(compose::Error::Label { .. })
+        | application::Error::Health(_)
+        | application::Error::NothingSelected { .. } => Exit::Usage,
+        application::Error::Busy { .. } => Exit::InTheWay,
+        application::Error::Docker(error) if error.is_cancelled() => Exit::Interrupted,
+        _ => Exit::Failed,
     }
 }
 
@@ -82,6 +96,14 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::Repo(repo::Error::Exists { .. }) => {
             Some("use it as it is, or name another place with --repo".to_owned())
         }
+        Error::Application(application::Error::Compose(compose::Error::Refused { .. })) => {
+            Some("mend it, or capture its folder alone with --files-only".to_owned())
+        }
+        Error::Application(
+            application::Error::Compose(compose::Error::Label { .. }) | application::Error::Health(_),
+        ) => Some("docs/LABELS.md lists the labels and what they can say".to_owned()),
+        Error::Application(application::Error::Busy { .. }) => Some("wait until it has ended".to_owned()),
+        Error::Application(application::Error::Docker(error)) => error.hint().map(str::to_owned),
         Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),
         _ => io_kind(error).and_then(hint_of_io),
     }

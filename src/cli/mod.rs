@@ -8,6 +8,7 @@ mod prompt;
 mod render;
 mod run;
 mod screens;
+mod stack_screens;
 mod text;
 mod upkeep;
 

@@ -2,6 +2,7 @@
 
 use super::exit::Exit;
 use super::text::{self, Style};
+use crate::commands::application::PlanReport;
 use crate::commands::create::CreateReport;
 use crate::commands::diff::{Change, DiffReport};
 use crate::commands::export::ExportReport;
@@ -89,6 +90,12 @@ impl Output {
     pub fn create(self, report: &CreateReport) -> Exit {
         let exit = if report.snapshot.complete { Exit::Done } else { Exit::Incomplete };
         self.give(report, exit, |out, style| super::screens::create(out, style, report, self.limit()))
+    }
+
+    /// What a capture would do.
+    pub fn plan(self, report: &PlanReport) -> Exit {
+        let exit = if report.warnings.iter().any(|w| w.incomplete) { Exit::Incomplete } else { Exit::Done };
+        self.give(report, exit, |out, style| super::stack_screens::plan(out, style, report))
     }
 
     /// The snapshots.

@@ -14,6 +14,7 @@ use crate::repo::check::{Reading, Share};
 use crate::repo::select::Scope;
 use crate::repo::sync::Chain;
 use crate::repo::{self, Repository};
+use crate::stack::application::guard::repair;
 use crate::stack::files::raise_open_file_limit;
 use clap::Parser;
 use std::io::Write;
@@ -89,6 +90,8 @@ fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> 
 }
 
 fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
+    // What an interrupted capture has left standing still runs again before anything else is done.
+    repair(&env.folders.stopped(), &*env.monitor);
     match command {
         Command::Init(args) => {
             let options = commands::init::InitOptions {
@@ -163,8 +166,13 @@ fn with_open(env: &Env, opened: Result<Repository>, work: impl Fn(&Repository) -
 }
 
 fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
-    // Before a repository is made: is there anything to capture?
-    commands::project::Project::look(&args.dir)?;
+    // Before a repository is made: is there anything to capture, and can it be?
+    let folder = commands::project::Project::look(&args.dir)?;
+    let options = create_options(args);
+    let prepared = commands::application::prepare(env, &folder, &options)?;
+    if args.plan {
+        return Ok(output.plan(&commands::application::plan_report(&folder, prepared.as_ref())));
+    }
     if env.repository.is_none() && !env.address()?.join("config").exists() {
         match commands::init::init(env, &commands::init::InitOptions::default()) {
             Ok(made) => output.first_init(&made),
@@ -173,7 +181,14 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
             Err(error) => return Err(error),
         }
     }
-    let options = commands::create::CreateOptions {
+    with_repository(env, |repository| {
+        Ok(output.create(&commands::log::create_and_log(env, repository, &options, prepared.as_ref())?))
+    })
+}
+
+fn create_options(args: &CreateArgs) -> commands::create::CreateOptions {
+    let compose = &args.compose;
+    commands::create::CreateOptions {
         dir: args.dir.clone(),
         tags: args.tag.clone(),
         note: args.note.clone(),
@@ -184,8 +199,16 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
         stack: args.stack.clone(),
         level: args.compression,
         workers: args.threads,
-    };
-    with_repository(env, |repository| Ok(output.create(&commands::log::create_and_log(env, repository, &options)?)))
+        compose: commands::application::ComposeOptions {
+            files: compose.file.clone(),
+            env_files: compose.env_file.clone(),
+            profiles: compose.profile.clone(),
+            project: compose.project_name.clone(),
+            only: compose.only.clone(),
+            files_only: compose.files_only,
+            stop: compose.stop,
+        },
+    }
 }
 
 fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {

@@ -10,11 +10,14 @@ use crate::commands::status::{StackStatus, StatusReport};
 use crate::repo::log::Ending;
 use std::fmt::Write as _;
 
-fn short(id: &str) -> &str {
+pub(super) fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
 pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limit: usize) {
+    if report.downtime.is_some() {
+        return super::stack_screens::create(out, style, report, limit);
+    }
     let (snapshot, stats) = (&report.snapshot, &report.stats);
     let last = report.previous.as_deref().map_or_else(
         || "the first complete snapshot of it".to_owned(),
@@ -192,11 +195,17 @@ pub(super) fn show(out: &mut String, style: Style, report: &ShowReport) {
             &format!("{} · {} · {files} · {}", source.name, source.root, text::bytes(source.bytes)),
         );
     }
-    for coverage in &m.coverage {
-        line(&coverage.state, &format!("{}: {}", coverage.what, coverage.reason));
+    if m.project.is_none() {
+        for coverage in &m.coverage {
+            line(&coverage.state, &format!("{}: {}", coverage.what, coverage.reason));
+        }
     }
     for warning in &m.warnings {
         line(if warning.incomplete { "missing" } else { "note" }, &format!("{}: {}", warning.subject, warning.message));
+    }
+    if m.project.is_some() {
+        let _ = writeln!(out);
+        super::stack_screens::table(out, style, &m.coverage);
     }
 }
 

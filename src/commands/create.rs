@@ -1,13 +1,17 @@
 //! `snap create`: captures a folder as a snapshot.
 
+use super::application::{ComposeOptions, Prepared};
 use super::env::{host_name, now_text};
 use super::project::Project;
 use super::{Env, Error, Result};
+use crate::id::SnapshotId;
 use crate::monitor::{Monitor, Unit, Warning, lock};
-use crate::repo::manifest::{Coverage, Manifest, Rules, SourceEntry, Stats, VERSION};
+use crate::repo::manifest::{Coverage, Manifest, Rules, SourceEntry, SourceKind, Stats, VERSION};
 use crate::repo::needs::Needs;
 use crate::repo::writer::Session;
 use crate::repo::{self, Repository, SnapshotSet};
+use crate::stack::application::guard::Downtime;
+use crate::stack::application::take::state_file;
 use crate::stack::capture::{FolderOptions, capture_folder};
 use crate::stack::files::Excludes;
 use serde::Serialize;
@@ -39,11 +43,13 @@ pub struct CreateOptions {
     pub level: i32,
     /// Threads; 0 for one for each processor.
     pub workers: usize,
+    /// What is said of the Compose project.
+    pub compose: ComposeOptions,
 }
 
 impl CreateOptions {
     /// What is left out by rule, as the manifest keeps it.
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         Rules {
             exclude: self.exclude.clone(),
             ignore_files: !self.no_ignore_files,
@@ -104,12 +110,24 @@ pub struct CreateReport {
     pub previous: Option<String>,
     /// Where the repository is.
     pub repository: String,
+    /// How long services stood still; absent for a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
+    /// How many services ran; absent for a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services_running: Option<u64>,
 }
 
 /// A monitor that also keeps the warnings for the manifest.
-struct Recorder {
+pub(super) struct Recorder {
     shown: Arc<dyn Monitor>,
-    warnings: Mutex<Vec<Warning>>,
+    pub(super) warnings: Mutex<Vec<Warning>>,
+}
+
+impl Recorder {
+    pub(super) fn new(env: &Env) -> Self {
+        Self { shown: Arc::clone(&env.monitor), warnings: Mutex::new(Vec::new()) }
+    }
 }
 
 impl Monitor for Recorder {
@@ -134,19 +152,36 @@ impl Monitor for Recorder {
     }
 }
 
-/// Makes a snapshot of `options.dir`.
+/// Makes a snapshot of `options.dir`, which [`super::application::prepare`] has found to be an application or not.
 ///
 /// # Errors
 /// Nothing was published: the folder or the repository cannot be used, or the person stopped it.
-pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Result<CreateReport> {
+pub fn create(
+    env: &Env,
+    repository: &Repository,
+    options: &CreateOptions,
+    prepared: Option<&Prepared>,
+) -> Result<CreateReport> {
+    let project = Project::look(&options.dir)?;
+    match prepared {
+        Some(prepared) => super::application::create(env, repository, options, &project, prepared),
+        None => create_of_folder(env, repository, options, &project),
+    }
+}
+
+fn create_of_folder(
+    env: &Env,
+    repository: &Repository,
+    options: &CreateOptions,
+    project: &Project,
+) -> Result<CreateReport> {
     let started = Instant::now();
     let time = now_text();
-    let project = Project::look(&options.dir)?;
     let stack = options.stack.clone().unwrap_or_else(|| project.name.clone());
-    let monitor = Recorder { shown: Arc::clone(&env.monitor), warnings: Mutex::new(Vec::new()) };
+    let monitor = Recorder::new(env);
     let before = repository.snapshots()?;
     repository.sync_for_writing(&monitor)?;
-    let folder = folder_options(env, repository, options, &project, &stack)?;
+    let folder = folder_options(env, repository, options, project, &stack)?;
     let session = Session::begin(repository, options.level)?;
     let mut needs = Needs::default();
     let captured = capture_folder(repository, &session, &project.root, &folder, &mut needs, &monitor);
@@ -162,10 +197,10 @@ pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Re
     monitor.phase("storing", Unit::Items, None);
     session.checkpoint()?;
     let names = session.pack_names()?;
-    let mut made = draft(repository, options, &project, stack, time, &before);
+    let mut made = draft(repository, options, project, stack, time, &before);
     let warnings = lock(&monitor.warnings).clone();
     made.complete = !warnings.iter().any(|warning| warning.incomplete);
-    made.coverage = coverage(&project, &captured.source);
+    made.coverage = coverage(project, &captured.source);
     made.warnings = warnings.iter().map(Into::into).collect();
     made.stats = Stats {
         files: captured.source.files,
@@ -178,8 +213,20 @@ pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Re
     made.sources = vec![SourceEntry { rules: Some(options.rules()), ..captured.source }];
     let id = session.commit(&needs, &mut made)?;
     finish_state(captured.state, &names, &folder.state, &*env.monitor);
-    Ok(CreateReport {
-        previous: previous(&before, &made.host, &made.stack),
+    let previous = previous(&before, &made.host, &made.stack);
+    Ok(created(id, made, warnings, previous, repository))
+}
+
+/// What `create` says of the snapshot `id`.
+pub(super) fn created(
+    id: SnapshotId,
+    made: Manifest,
+    warnings: Vec<Warning>,
+    previous: Option<String>,
+    repository: &Repository,
+) -> CreateReport {
+    CreateReport {
+        previous,
         snapshot: CreatedSnapshot {
             id: id.to_string(),
             time: made.time,
@@ -193,11 +240,13 @@ pub fn create(env: &Env, repository: &Repository, options: &CreateOptions) -> Re
         warnings,
         coverage: made.coverage,
         repository: repository.store().address(),
-    })
+        downtime: None,
+        services_running: None,
+    }
 }
 
 /// The cache is worth less than the snapshot, which is safe by now.
-fn finish_state(
+pub(super) fn finish_state(
     state: repo::state::StateWriter,
     names: &std::collections::HashMap<repo::writer::PackRef, crate::id::PackId>,
     path: &Path,
@@ -220,12 +269,12 @@ fn created_source(source: &SourceEntry) -> CreatedSource {
     }
 }
 
-fn previous(before: &SnapshotSet, host: &str, stack: &str) -> Option<String> {
+pub(super) fn previous(before: &SnapshotSet, host: &str, stack: &str) -> Option<String> {
     let complete = before.snapshots.iter().rev().find(|s| s.manifest.lineage() == (host, stack) && s.manifest.complete);
     complete.map(|snapshot| snapshot.manifest.time.clone())
 }
 
-fn draft(
+pub(super) fn draft(
     repository: &Repository,
     options: &CreateOptions,
     project: &Project,
@@ -261,6 +310,7 @@ fn draft(
 
 fn coverage(project: &Project, source: &SourceEntry) -> Vec<Coverage> {
     let line = |what: &str, state: &str, reason: &str| Coverage {
+        kind: String::new(),
         what: what.to_owned(),
         state: state.to_owned(),
         reason: reason.to_owned(),
@@ -268,10 +318,6 @@ fn coverage(project: &Project, source: &SourceEntry) -> Vec<Coverage> {
     let mut lines = vec![line(&project.root.display().to_string(), "captured", "all files that no rule leaves out")];
     for database in &source.sqlite {
         lines.push(line(database, "captured", "SQLite's online backup, one transaction"));
-    }
-    if project.compose.is_some() {
-        let reason = "only the project's folder is captured";
-        lines.push(line("images, volumes, databases", "not protected", reason));
     }
     lines
 }
@@ -285,26 +331,35 @@ fn folder_options(
 ) -> Result<FolderOptions> {
     let exclude =
         Excludes::new(&options.exclude)?.ignore_files(!options.no_ignore_files).cache_tags(options.skip_caches);
-    let skip = env.own_folders(repository)?;
-    let root_stat = std::fs::metadata(&project.root).map_err(|source| Error::Path {
-        operation: "open the folder",
-        path: project.root.clone(),
-        source,
-    })?;
-    if skip.contains(&(root_stat.dev(), root_stat.ino())) {
-        let message = format!("{} is the repository itself", project.root.display());
-        return Err(Error::usage(message, "capture the folder that you want to keep"));
-    }
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if options.workers == 0 { processors } else { options.workers };
-    let lineage = [stack.as_bytes(), b"\0files\0", project.root.as_os_str().as_encoded_bytes()].concat();
-    let state = format!("files-{}", &blake3::hash(&lineage).to_hex().as_str()[..16]);
+    let root = project.root.as_os_str().as_encoded_bytes();
     Ok(FolderOptions {
         name: project.name.clone(),
         exclude,
         one_file_system: !options.cross_mounts,
-        skip,
-        state: repository.catalog().folder().join(state),
-        workers: workers.clamp(1, crate::limits::WORKERS_MAX),
+        skip: own_folders(env, repository, &project.root)?,
+        state: state_file(repository.catalog().folder(), stack, SourceKind::Files, root),
+        workers: workers(options),
     })
+}
+
+/// The folders that are snap's own and are never captured.
+pub(super) fn own_folders(env: &Env, repository: &Repository, root: &Path) -> Result<Vec<(u64, u64)>> {
+    let skip = env.own_folders(repository)?;
+    let stat = std::fs::metadata(root).map_err(|source| Error::Path {
+        operation: "open the folder",
+        path: root.to_path_buf(),
+        source,
+    })?;
+    if skip.contains(&(stat.dev(), stat.ino())) {
+        let message = format!("{} is the repository itself", root.display());
+        return Err(Error::usage(message, "capture the folder that you want to keep"));
+    }
+    Ok(skip)
+}
+
+/// How many threads read and compress.
+pub(super) fn workers(options: &CreateOptions) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if options.workers == 0 { processors } else { options.workers };
+    workers.clamp(1, crate::limits::WORKERS_MAX)
 }

@@ -57,6 +57,11 @@ impl Folders {
         self.config.join("identity.txt")
     }
 
+    /// Where it is remembered which services stand still for a capture.
+    pub fn stopped(&self) -> PathBuf {
+        self.data.join("stopped")
+    }
+
     /// Where the repository lies when none is named.
     pub fn repository(&self) -> PathBuf {
         self.data.join("repository")

@@ -1,6 +1,7 @@
 //! What a command can fail with.
 
-use crate::stack::{capture, files, restore};
+use crate::stack::application::take::TakeError;
+use crate::stack::{application, capture, files, restore};
 use crate::{crypto, repo, store};
 use std::path::PathBuf;
 
@@ -42,6 +43,9 @@ pub enum Error {
     /// Files.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// An application.
+    #[error(transparent)]
+    Application(#[from] application::Error),
     /// A stream.
     #[error("cannot read {path}")]
     Stream {
@@ -89,6 +93,15 @@ impl From<store::Error> for Error {
 impl From<crate::catalog::Error> for Error {
     fn from(error: crate::catalog::Error) -> Self {
         Self::Repo(error.into())
+    }
+}
+
+impl From<TakeError> for Error {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Application(error) => Self::Application(error),
+            TakeError::Capture(error) => error.into(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Writing a record is the last thing of a command and never its failure: what was done is done.
 
+use super::application::Prepared;
 use super::create::{CreateOptions, CreateReport, create};
 use super::env::{host_name, now_text};
 use super::{Env, Error, Result};
@@ -104,10 +105,15 @@ pub fn put(env: &Env, repository: &Repository, mut entry: LogEntry, started: Ins
 ///
 /// # Errors
 /// As [`create`].
-pub fn create_and_log(env: &Env, repository: &Repository, options: &CreateOptions) -> Result<CreateReport> {
+pub fn create_and_log(
+    env: &Env,
+    repository: &Repository,
+    options: &CreateOptions,
+    prepared: Option<&Prepared>,
+) -> Result<CreateReport> {
     let started = Instant::now();
     let mut entry = begin(repository, "create");
-    let result = create(env, repository, options);
+    let result = create(env, repository, options, prepared);
     match &result {
         Ok(report) => {
             entry.stack.clone_from(&report.snapshot.stack);
@@ -120,7 +126,8 @@ pub fn create_and_log(env: &Env, repository: &Repository, options: &CreateOption
         // The command is run once more with another catalog.
         Err(error) if error.is_catalog_damage() || error.is_catalog_full() => return result,
         Err(error) => {
-            entry.stack = super::project::Project::look(&options.dir).map(|project| project.name).unwrap_or_default();
+            let folder = || super::project::Project::look(&options.dir).map(|project| project.name).unwrap_or_default();
+            entry.stack = prepared.map_or_else(folder, |prepared| prepared.stack().to_owned());
             entry.stack = options.stack.clone().unwrap_or(entry.stack);
             (entry.ending, entry.message) = failure(error);
         }

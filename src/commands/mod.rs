@@ -1,6 +1,8 @@
 //! One file for each verb: options in, report out. Nothing here knows of arguments or terminals.
 
+pub mod application;
 pub mod check;
+pub mod compose_settings;
 pub mod create;
 pub mod diff;
 pub mod env;

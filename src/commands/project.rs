@@ -2,10 +2,8 @@
 //! commit.
 
 use super::{Error, Result, settings};
+use crate::stack::compose::selection::DEFAULT_FILES;
 use std::path::{Path, PathBuf};
-
-/// Files that make a folder a Compose project, in Compose's own order.
-const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 /// A folder to be captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl Project {
             let message = format!("{} is not a folder", dir.display());
             return Err(Error::usage(message, hint));
         }
-        let compose = COMPOSE_FILES.into_iter().find(|name| root.join(name).is_file());
+        let compose = DEFAULT_FILES.into_iter().find(|name| root.join(name).is_file());
         let named = compose.and_then(|file| compose_name(&root, file));
         let folder = root.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = named.or(folder).unwrap_or_else(|| "root".to_owned());

@@ -1,8 +1,10 @@
 //! `snap.toml`: what is the same each time, beside the stack or where the command is given.
 
+use super::compose_settings::ComposeSettings;
 use super::{Error, Result};
 use crate::repo::retention::Policy;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file's name.
@@ -16,6 +18,10 @@ pub struct Settings {
     pub repository: Option<String>,
     /// Which snapshots to keep.
     pub retention: Option<Retention>,
+    /// Which Compose project it is.
+    pub compose: ComposeSettings,
+    /// What labels would say of each service.
+    pub services: BTreeMap<String, toml::Table>,
 }
 
 /// `[retention]`: as [`Policy`], with an age as people write it.

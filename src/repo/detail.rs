@@ -31,6 +31,21 @@ pub struct VolumeDetail {
     pub labels: BTreeMap<String, String>,
     /// Services that mount it.
     pub services: Vec<String>,
+    /// Where they mount it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<VolumeMount>,
+    /// True if it has no name of its own: the container made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
+}
+
+/// Where a service mounts a volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// The service.
+    pub service: String,
+    /// The path in its containers.
+    pub target: String,
 }
 
 /// A Docker image: its tree is one file, `image.tar`, as the engine saves and loads it.
@@ -112,13 +127,19 @@ pub struct ProjectEntry {
     pub directory: String,
     /// Its Compose files, in their order.
     pub files: Vec<String>,
+    /// Env files that stood in for `.env`, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<String>,
     /// Profiles that were active.
     pub profiles: Vec<String>,
-    /// The Compose tool and its version.
+    /// What the Compose tool is told before its verb to mean this project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// The Compose tool (`docker compose` or `docker-compose`) and its version; empty if none was there.
     pub compose: String,
     /// The engine and its version.
     pub engine: String,
-    /// Its services.
+    /// Its services, in the order in which they start.
     pub services: Vec<ServiceEntry>,
 }
 
@@ -137,4 +158,30 @@ pub struct ServiceEntry {
     pub healthy: u32,
     /// True if it was stopped for the capture.
     pub stopped: bool,
+    /// True if it was paused for the capture.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Services that must be there before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// Its containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerEntry>,
+}
+
+/// One container of a service at the moment of capture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEntry {
+    /// Its name.
+    pub name: String,
+    /// `running`, `exited`, …
+    pub state: String,
+    /// What its healthcheck said, if it has one: `healthy`, `unhealthy`, `starting`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Its exit code, if it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The image that it was made from.
+    pub image_id: String,
 }

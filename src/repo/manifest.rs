@@ -5,7 +5,8 @@
 //! carries a MAC, so that nobody without the secrets can write or change one.
 
 pub use super::detail::{
-    Authority, DatabaseDetail, Detail, Dump, DumpedTable, ImageDetail, ProjectEntry, ServiceEntry, VolumeDetail,
+    Authority, ContainerEntry, DatabaseDetail, Detail, Dump, DumpedTable, ImageDetail, ProjectEntry, ServiceEntry,
+    VolumeDetail, VolumeMount,
 };
 use super::signed::{sign, verify};
 use super::tree::TreeRoot;
@@ -108,6 +109,9 @@ pub struct Rules {
 /// One line of what was captured and what was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
+    /// What kind of thing it is; absent for a folder that is no application.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
     /// A file, mount, image, database.
     pub what: String,
     /// captured, skipped, or not protected.

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, which runs the program as its users do.
 
+mod application;
 mod bad;
 mod capture;
 mod catalog;

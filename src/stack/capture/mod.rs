@@ -11,6 +11,7 @@
 //! side by side. The assembler, on the calling thread, puts the results back into order and writes
 //! the tree and the next file-state cache.
 
+pub mod archive;
 mod assemble;
 mod big;
 mod content;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// With what all of them begin.
 pub const PREFIX: &str = "snap.";
+/// Those that say what healthy is are read by the health gate.
+const HEALTH: &str = "health.";
 
 /// What is said of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,87 +32,6 @@ pub struct ServiceRules {
     pub database: Option<String>,
     /// More that is said of its database, by what follows `snap.database.`.
     pub database_options: BTreeMap<String, String>,
-    /// How it is seen that it works.
-    pub health: Vec<HealthCheck>,
-}
-
-/// How it is seen that a service works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HealthCheck {
-    /// An answer over HTTP, seen from the host.
-    Http {
-        /// The address.
-        url: String,
-        /// The status that is expected; none for 200 to 399.
-        status: Option<u16>,
-        /// What the answer contains.
-        contains: Option<String>,
-    },
-    /// A port that takes connections, seen from the host.
-    Tcp {
-        /// `HOST:PORT`.
-        address: String,
-    },
-    /// A query's first value.
-    Sql {
-        /// The query.
-        query: String,
-        /// What it must be.
-        expected: Expected,
-    },
-    /// A command in the container that ends with 0.
-    Command {
-        /// For `sh -c`.
-        command: String,
-    },
-    /// A file that is there in the container.
-    File {
-        /// Its path.
-        path: String,
-    },
-}
-
-/// What a query's value must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
-    /// Any at all: the query works.
-    Any,
-    /// This text.
-    Text(String),
-    /// A number of at least this.
-    AtLeast(i64),
-    /// A number of at most this.
-    AtMost(i64),
-}
-
-impl Expected {
-    fn read(text: &str) -> Option<Self> {
-        let number = |text: &str| text.trim().parse::<i64>().ok();
-        if let Some(rest) = text.strip_prefix(">=") {
-            return number(rest).map(Self::AtLeast);
-        }
-        if let Some(rest) = text.strip_prefix("<=") {
-            return number(rest).map(Self::AtMost);
-        }
-        if let Some(rest) = text.strip_prefix('>') {
-            return number(rest)?.checked_add(1).map(Self::AtLeast);
-        }
-        if let Some(rest) = text.strip_prefix('<') {
-            return number(rest)?.checked_sub(1).map(Self::AtMost);
-        }
-        Some(Self::Text(text.to_owned()))
-    }
-
-    /// True if `value` is what is expected.
-    pub fn is_met(&self, value: &str) -> bool {
-        let number = || value.trim().parse::<i64>().ok();
-        match self {
-            Self::Any => true,
-            Self::Text(text) => value.trim() == text,
-            Self::AtLeast(least) => number().is_some_and(|n| n >= *least),
-            Self::AtMost(most) => number().is_some_and(|n| n <= *most),
-        }
-    }
 }
 
 impl ServiceRules {
@@ -121,7 +42,7 @@ impl ServiceRules {
     pub fn read(service: &str, labels: &BTreeMap<String, String>) -> Result<Self> {
         let mut rules = Self::default();
         for (label, value) in labels {
-            let Some(key) = label.strip_prefix(PREFIX) else { continue };
+            let Some(key) = label.strip_prefix(PREFIX).filter(|key| !key.starts_with(HEALTH)) else { continue };
             rules.take(key, value.trim()).map_err(|message| Error::Label {
                 service: service.to_owned(),
                 label: label.clone(),
@@ -150,9 +71,6 @@ impl ServiceRules {
             _ => {
                 if let Some(option) = key.strip_prefix("database.") {
                     self.database_options.insert(option.to_owned(), value.to_owned());
-                } else if let Some(kind) = key.strip_prefix("health.") {
-                    let kind = kind.split('.').next().unwrap_or_default();
-                    self.health.extend(health(kind, value)?);
                 } else {
                     return Err("snap knows no such label".to_owned());
                 }
@@ -193,53 +111,6 @@ fn items(value: &str) -> std::result::Result<Vec<String>, String> {
     if items.is_empty() { Err("it names nothing".to_owned()) } else { Ok(items) }
 }
 
-/// Reads the checks of one label.
-fn health(kind: &str, value: &str) -> std::result::Result<Vec<HealthCheck>, String> {
-    let value = said(value)?;
-    Ok(match kind {
-        "http" => vec![http(&value)?],
-        "tcp" => {
-            let addresses = items(&value)?;
-            if let Some(bad) =
-                addresses.iter().find(|a| a.rsplit_once(':').is_none_or(|(_, p)| p.parse::<u16>().is_err()))
-            {
-                return Err(format!("{bad} is not HOST:PORT"));
-            }
-            addresses.into_iter().map(|address| HealthCheck::Tcp { address }).collect()
-        }
-        "sql" => vec![match value.rsplit_once(" => ") {
-            Some((query, expected)) => {
-                let wrong = || format!("{expected} is nothing that a value can be compared with");
-                let expected = Expected::read(expected.trim()).ok_or_else(wrong)?;
-                HealthCheck::Sql { query: query.trim().to_owned(), expected }
-            }
-            None => HealthCheck::Sql { query: value, expected: Expected::Any },
-        }],
-        "command" => vec![HealthCheck::Command { command: value }],
-        "file" => items(&value)?.into_iter().map(|path| HealthCheck::File { path }).collect(),
-        _ => return Err("the kinds of check are http, tcp, sql, command and file".to_owned()),
-    })
-}
-
-/// `URL [STATUS] [contains TEXT]`.
-fn http(value: &str) -> std::result::Result<HealthCheck, String> {
-    let (url, mut rest) = value.split_once(char::is_whitespace).map_or((value, ""), |(url, rest)| (url, rest.trim()));
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(format!("{url} is no address such as http://localhost:8080/health"));
-    }
-    let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let status = word.parse::<u16>().ok().filter(|status| (100..600).contains(status));
-    if status.is_some() {
-        rest = after.trim();
-    }
-    let contains = match rest.strip_prefix("contains ") {
-        Some(text) => Some(text.trim().trim_matches('"').to_owned()),
-        None if rest.is_empty() => None,
-        None => return Err(format!("“{rest}” is neither a status nor contains TEXT")),
-    };
-    Ok(HealthCheck::Http { url: url.to_owned(), status, contains })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,39 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn checks_are_read() {
-        let rules = read(&[
-            ("snap.health.http", "http://localhost:80/health 200 contains \"all is well\""),
-            ("snap.health.http.second", "https://x/"),
-            ("snap.health.tcp", "localhost:587, localhost:993"),
-            ("snap.health.sql", "SELECT count(*) FROM users => >0"),
-            ("snap.health.file", "/app/manifest.json"),
-            ("snap.health.command", "manage.py check"),
-        ])
-        .unwrap();
-        assert_eq!(rules.health.len(), 7);
-        let sql = rules.health.iter().find_map(|check| match check {
-            HealthCheck::Sql { query, expected } => Some((query.as_str(), expected)),
-            _ => None,
-        });
-        let (query, expected) = sql.unwrap();
-        assert_eq!(query, "SELECT count(*) FROM users");
-        assert!(expected.is_met("1\n") && !expected.is_met("0") && !expected.is_met("x"));
-        assert!(rules.health.contains(&HealthCheck::Http { url: "https://x/".into(), status: None, contains: None }));
-    }
-
-    #[test]
     fn what_is_mistyped_is_refused() {
-        for (label, value) in [
-            ("snap.stpo", "true"),
-            ("snap.stop", "maybe"),
-            ("snap.exclude", ""),
-            ("snap.health.htpp", "x"),
-            ("snap.health.http", "localhost/health"),
-            ("snap.health.http", "http://x 20O"),
-            ("snap.health.tcp", "localhost"),
-            ("snap.health.sql", "SELECT 1 => >x"),
-        ] {
+        for (label, value) in [("snap.stpo", "true"), ("snap.stop", "maybe"), ("snap.exclude", "")] {
             assert!(matches!(read(&[(label, value)]), Err(Error::Label { .. })), "{label}={value}");
         }
         assert!(read(&[("snap.stop", "true"), ("snap.pause", "true")]).is_err());

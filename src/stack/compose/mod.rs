@@ -18,7 +18,7 @@ pub mod selection;
 pub mod tool;
 pub mod yaml;
 
-pub use labels::{HealthCheck, ServiceRules};
+pub use labels::ServiceRules;
 pub use model::{Dependency, Model, Mount, MountKind, Network, Resource, Service, Volume};
 pub use selection::Selection;
 pub use tool::{Tool, ToolChoice};

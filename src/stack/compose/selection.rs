@@ -101,6 +101,14 @@ pub fn default_files(directory: &Path) -> Vec<PathBuf> {
     first.into_iter().chain(second).collect()
 }
 
+/// True if a file in `directory` is named as Compose files are, such as `docker-compose.prod.yml`: a project may have
+/// been started with it.
+pub fn looks_like_compose(directory: &Path) -> bool {
+    let is_named = |name: &str| name.contains("compose") && (name.ends_with(".yml") || name.ends_with(".yaml"));
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(is_named))
+}
+
 /// The variables of an env file; none if it cannot be read. Only plain lines are understood: what is needed here are
 /// the few variables that name files.
 pub fn read_env_file(path: &Path) -> BTreeMap<String, String> {

@@ -1,0 +1,143 @@
+//! What a person sees of an application: the plan, and the snapshot that was made of it.
+
+use super::text::{self, Style};
+use crate::commands::application::PlanReport;
+use crate::commands::create::{CreateReport, CreatedSource};
+use crate::repo::manifest::{Coverage, Level, SourceKind};
+use std::fmt::Write as _;
+
+/// The kinds of line in the order in which they are shown.
+const KINDS: [&str; 6] = ["files", "bind", "image", "database", "volume", "sqlite"];
+
+pub(super) fn plan(out: &mut String, style: Style, report: &PlanReport) {
+    let _ = writeln!(out, "{} · {} · nothing is changed by this\n", report.stack, report.directory);
+    table(out, style, &report.coverage);
+    let _ = writeln!(out);
+    match (report.stops.is_empty(), report.pauses.is_empty()) {
+        (true, true) => {
+            let _ = writeln!(out, "no service would be stopped");
+        }
+        _ => {
+            for (word, services) in [("stopped", &report.stops), ("paused", &report.pauses)] {
+                if !services.is_empty() {
+                    let _ = writeln!(out, "would be {word} for a while: {}", services.join(" "));
+                }
+            }
+        }
+    }
+    for warning in &report.warnings {
+        let mark = if warning.incomplete { style.bad("missing") } else { style.warn("note") };
+        let _ = writeln!(out, "{mark}: {}: {}", warning.subject, warning.message);
+    }
+}
+
+/// One line for each thing, what goes together beside each other.
+pub(super) fn table(out: &mut String, style: Style, coverage: &[Coverage]) {
+    let rank = |line: &&Coverage| KINDS.iter().position(|kind| *kind == line.kind).unwrap_or(KINDS.len());
+    let mut lines: Vec<&Coverage> = coverage.iter().collect();
+    lines.sort_by_key(rank);
+    let width = lines.iter().map(|line| line.what.chars().count()).max().unwrap_or(0).clamp(8, 40);
+    for line in lines {
+        // Padded before it is coloured: a terminal's codes have no width.
+        let state = format!("{:<13}", line.state);
+        let state = match line.state.as_str() {
+            "captured" => style.good(&state),
+            "not protected" => style.bad(&state),
+            _ => state,
+        };
+        let _ = writeln!(out, "  {:<12} {:<width$}  {state} {}", line.kind, line.what, line.reason);
+    }
+}
+
+pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limit: usize) {
+    let (snapshot, stats) = (&report.snapshot, &report.stats);
+    let last = report.previous.as_deref().map_or_else(
+        || "the first complete snapshot of it".to_owned(),
+        |time| format!("last complete snapshot {}", text::local_time(time)),
+    );
+    let running = report.services_running.unwrap_or(0);
+    let services = text::count(running, "service", "services");
+    let _ = writeln!(out, "{} · {services} running · {last}\n", snapshot.stack);
+    for source in &snapshot.sources {
+        source_line(out, source);
+    }
+    for line in report.coverage.iter().filter(|line| line.kind == "sqlite") {
+        let _ = writeln!(out, "  {:<10} {:<24} online backup", "sqlite", line.what);
+    }
+    not_kept(out, style, report);
+    let missing: Vec<_> = report.warnings.iter().filter(|warning| warning.incomplete).collect();
+    if !missing.is_empty() {
+        let _ = writeln!(out);
+    }
+    for warning in missing.iter().take(limit) {
+        let _ = writeln!(out, "  missing    {}: {}", warning.subject, warning.message);
+    }
+    if missing.len() > limit {
+        let _ = writeln!(out, "  … and {} more (-v shows them all)", missing.len() - limit);
+    }
+    let id = super::screens::short(&snapshot.id);
+    let seen = text::bytes(snapshot.sources.iter().map(|source| source.bytes).sum());
+    let (new, stored) = (text::bytes(stats.bytes_new), text::bytes(stats.bytes_stored));
+    let cost =
+        format!("{seen} seen, {new} new, {stored} stored · {} · {}", text::seconds(stats.seconds), downtime(report));
+    let _ = writeln!(out);
+    if snapshot.complete {
+        let _ = writeln!(out, "{} {id}  complete · {cost}", style.good("✓"));
+    } else {
+        let what = match missing.as_slice() {
+            [one] => format!("INCOMPLETE: {}: {}", one.subject, one.message),
+            several => format!("INCOMPLETE: {} things are missing", several.len()),
+        };
+        let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
+    }
+    let _ = writeln!(out, "  to look:  snap restore {id} --target DIR");
+}
+
+fn source_line(out: &mut String, source: &CreatedSource) {
+    let level = match (source.kind, source.level) {
+        (SourceKind::Image, _) => "",
+        (_, Level::Stopped) => "stopped",
+        (_, Level::Dump) => "dumped",
+        (_, Level::Paused) => "paused",
+        (_, Level::Live) => "live",
+    };
+    let files = match source.kind {
+        SourceKind::Files | SourceKind::Volume => text::count(source.files, "file", "files"),
+        SourceKind::Image | SourceKind::Database => String::new(),
+    };
+    let new =
+        if source.new_bytes == 0 { "nothing new".to_owned() } else { format!("{} new", text::bytes(source.new_bytes)) };
+    let files = if files.is_empty() { new } else { format!("{files}, {new}") };
+    let (kind, bytes) = (source.kind.word(), text::bytes(source.bytes));
+    let _ = writeln!(out, "  {kind:<10} {:<24} {level:<8} {bytes:>9}  {files}", source.name);
+}
+
+/// What a person might believe to be in it and is not.
+fn not_kept(out: &mut String, style: Style, report: &CreateReport) {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    let wanted =
+        |line: &&Coverage| line.state == "skipped" && matches!(line.kind.as_str(), "volume" | "image" | "bind");
+    for line in report.coverage.iter().filter(wanted) {
+        match reasons.iter_mut().find(|(reason, _)| *reason == line.reason) {
+            Some((_, names)) => names.push(&line.what),
+            None => reasons.push((&line.reason, vec![&line.what])),
+        }
+    }
+    for (reason, names) in reasons {
+        let _ = writeln!(out, "  {:<10} {:<24} {reason}", "not kept", names.join(", "));
+    }
+    for line in report.coverage.iter().filter(|line| line.state == "not protected") {
+        let _ = writeln!(out, "  {} {} {}: {}", style.bad("NOT PROTECTED"), line.kind, line.what, line.reason);
+    }
+}
+
+fn downtime(report: &CreateReport) -> String {
+    let Some(down) = &report.downtime else { return "no service was stopped".to_owned() };
+    let mut parts = Vec::new();
+    for (word, services) in [("stopped", &down.stopped), ("paused", &down.paused)] {
+        if !services.is_empty() {
+            parts.push(format!("{} {word} for {}", services.join(" "), text::seconds(down.down_seconds)));
+        }
+    }
+    if parts.is_empty() { "no service was stopped".to_owned() } else { parts.join(", ") }
+}

@@ -1,0 +1,116 @@
+//! The plan's part that concerns the engine's things: volumes and images.
+
+use super::folders::{Fate, fate};
+use super::observe::Observed;
+use super::plan::{ImageItem, NOT_SELECTED, Plan, VolumeItem, Way, Wish};
+use super::project::Project;
+use super::select::{Only, Stops, is_named, is_selected, level_of};
+use super::{Result, images, volumes};
+use crate::repo::manifest::{Level, SourceKind};
+
+/// Decides what becomes of each volume.
+pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observed, wish: &Wish) {
+    for found in volumes::find(project, observed) {
+        let name = found.name.as_str();
+        let names = [name, found.engine_name.as_str()];
+        let rules = |service: &String| project.rules.get(service);
+        let excluded = !found.mounts.is_empty()
+            && found
+                .mounts
+                .iter()
+                .all(|(service, target)| rules(service).is_some_and(|r| r.leaves_out(target, Some(name))));
+        let labelled = observed.volumes.get(&found.engine_name).and_then(|volume| volume.labels.get("snap.exclude"));
+        let declared = project.model.volumes.get(name).and_then(|volume| volume.labels.get("snap.exclude"));
+        if !is_selected(&wish.only, SourceKind::Volume, &names) {
+            plan.line("volume", name, "skipped", NOT_SELECTED);
+            continue;
+        }
+        if excluded || labelled.or(declared).is_some_and(|text| text == "true") {
+            plan.line("volume", name, "skipped", "snap.exclude");
+            continue;
+        }
+        if !observed.volumes.contains_key(&found.engine_name) {
+            let reason = if found.external {
+                "the engine has no such external volume"
+            } else {
+                "the engine has no such volume yet"
+            };
+            plan.line("volume", name, "skipped", reason);
+            continue;
+        }
+        let mut item = match volumes::item(&found, observed) {
+            Ok(item) => item,
+            Err(reason) => {
+                plan.unprotected("volume", name, &reason);
+                continue;
+            }
+        };
+        let asked = is_named(&wish.only, SourceKind::Volume, &names)
+            || found
+                .mounts
+                .iter()
+                .any(|(service, target)| rules(service).is_some_and(|r| r.copies_live(target, Some(name))));
+        let fate = item.database.map_or(Fate::Copy(None), |server| fate(server, &item.writers, plan, wish, asked));
+        match fate {
+            Fate::Copy(said) => {
+                item.live = said.is_some();
+                let reason = said.unwrap_or_else(|| describe(&item, &plan.stops));
+                plan.line("volume", name, "captured", reason);
+                plan.volumes.push(item);
+            }
+            Fate::Dumped(reason) => plan.line("volume", name, "skipped", reason),
+            Fate::Torn(reason) => plan.unprotected("volume", name, &reason),
+        }
+    }
+}
+
+/// How a volume is captured, for people.
+fn describe(item: &VolumeItem, stops: &Stops) -> String {
+    let level = match level_of(&item.writers, stops) {
+        Level::Stopped if item.writers.is_empty() => "nothing writes to it",
+        Level::Stopped => "stopped meanwhile",
+        Level::Paused => "paused meanwhile",
+        _ => "live, file by file",
+    };
+    match &item.way {
+        Way::Disk(_) => level.to_owned(),
+        Way::Archive { .. } => format!("{level}; through the engine's archive API"),
+    }
+}
+
+/// True if `only` means the image, by any of its names.
+pub(super) fn is_image(only: &Only, item: &ImageItem) -> bool {
+    let id = item.image.id.trim_start_matches("sha256:");
+    let short = id.get(..12).unwrap_or(id);
+    let mut names: Vec<&str> = item.names.iter().map(String::as_str).collect();
+    names.extend(item.image.tags.iter().map(String::as_str));
+    names.extend(item.services.iter().map(String::as_str));
+    names.extend([id, short, item.image.id.as_str()]);
+    only.means(SourceKind::Image, &names)
+}
+
+/// Decides what becomes of each image.
+pub(super) fn take_images(plan: &mut Plan, project: &Project, observed: &mut Observed, wish: &Wish) -> Result<()> {
+    let (items, absent) = images::find(project, observed)?;
+    for item in items {
+        let excluded = item.services.iter().all(|name| project.rules.get(name).is_some_and(|rules| rules.exclude_all));
+        let what = item.name();
+        if !wish.only.is_empty() && !wish.only.iter().any(|only| is_image(only, &item)) {
+            plan.line("image", what, "skipped", NOT_SELECTED);
+        } else if excluded {
+            plan.line("image", what, "skipped", "snap.exclude");
+        } else {
+            let id = item.image.id.trim_start_matches("sha256:").chars().take(8).collect::<String>();
+            plan.unprotected("image", &what, &format!("sha256:{id} is not kept: this version keeps no images"));
+            plan.images.push(item);
+        }
+    }
+    for found in absent {
+        if found.has_containers && is_selected(&wish.only, SourceKind::Image, &[&found.image, &found.service]) {
+            plan.unprotected("image", &found.image, "the engine does not have it any more, although containers run it");
+        } else {
+            plan.line("image", found.image, "skipped", "the engine does not have it, and nothing runs it");
+        }
+    }
+    Ok(())
+}

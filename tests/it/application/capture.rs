@@ -1,0 +1,151 @@
+//! What a snapshot of an application holds.
+
+use super::{App, coverage, output};
+use crate::need::{docker, need, program, root};
+use crate::snap::exit;
+use serde_json::Value;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
+
+const COMPOSE: &str = "
+services:
+  web:
+    image: IMAGE
+    command: sleep 1000
+    volumes: ['media:/media', './conf:/conf']
+    stop_grace_period: 0s
+    labels: {snap.hook.pre: 'echo pre >> /media/hooks', snap.hook.post: 'echo post >> /media/hooks'}
+volumes: {media: {labels: {who: operator}}}
+";
+const WHAT: [&str; 4] = ["--only", "files", "--only", "volume"];
+
+fn app(name: &str) -> App {
+    let app = App::new(name, COMPOSE);
+    app.write("conf/app.ini", "x=1\n");
+    app.up();
+    app.exec(
+        "web",
+        "mkdir -p /media/sub && echo hello > /media/sub/a && ln -s a /media/sub/l && ln /media/sub/a /media/h",
+    );
+    app.exec("web", "chown -R 33:33 /media/sub && chmod 751 /media && chown 33:34 /media && chmod 4755 /media/sub/a");
+    app
+}
+
+fn manifest(app: &App, report: &Value) -> Value {
+    let id = report["snapshot"]["id"].as_str().expect("an id");
+    app.sandbox.json(&format!("show {id}"))["manifest"].clone()
+}
+
+#[test]
+fn a_volume_is_captured_with_all_that_makes_it_the_projects_own() {
+    need!(docker(), root());
+    let app = app("volume");
+    let report = app.create(&WHAT, exit::DONE);
+    let manifest = manifest(&app, &report);
+    let source = &manifest["sources"][1];
+    assert_eq!(
+        (&source["kind"], &source["name"], &source["level"]),
+        (&"volume".into(), &"media".into(), &"live".into())
+    );
+    let detail = &source["detail"];
+    assert_eq!(detail["volume"], format!("{}_media", app.name));
+    assert_eq!(detail["labels"]["who"], "operator");
+    assert_eq!(detail["labels"]["com.docker.compose.volume"], "media");
+    assert_eq!(detail["mounts"], serde_json::json!([{"service": "web", "target": "/media"}]));
+    assert_eq!(app.exec("web", "cat /media/hooks"), "pre\npost\n");
+    let project = &manifest["project"];
+    assert_eq!(project["name"], app.name.as_str());
+    assert!(project["engine"].as_str().is_some_and(|text| text.starts_with("Docker ")), "{project}");
+    let web = &project["services"][0];
+    assert_eq!(
+        (&web["name"], &web["running"], &web["containers"][0]["state"]),
+        (&"web".into(), &1.into(), &"running".into())
+    );
+    // What the project is told by brings Compose to it from anywhere.
+    let words: Vec<String> = serde_json::from_value(project["arguments"].clone()).expect("words");
+    let services =
+        output(Command::new("docker").arg("compose").args(words).args(["config", "--services"]).current_dir("/"));
+    assert_eq!(services, "web\n");
+}
+
+#[test]
+fn what_has_not_changed_is_not_read_again() {
+    need!(docker(), root());
+    let app = App::new(
+        "again",
+        &COMPOSE.replace(
+            "    labels: {snap.hook.pre: 'echo pre >> /media/hooks', snap.hook.post: 'echo post >> /media/hooks'}\n",
+            "",
+        ),
+    );
+    app.write("conf/app.ini", "x=1\n");
+    app.up();
+    app.exec("web", "echo hello > /media/a");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let first = app.create(&WHAT, exit::DONE);
+    assert!(first["stats"]["files_changed"].as_u64().is_some_and(|n| n >= 3), "{first}");
+    let second = app.create(&WHAT, exit::DONE);
+    assert_eq!((&second["stats"]["files_changed"], &second["stats"]["bytes_read"]), (&0.into(), &0.into()), "{second}");
+}
+
+#[test]
+fn a_running_databases_folder_is_not_copied_unless_it_is_asked_for() {
+    need!(docker(), root());
+    let app = app("dbdir");
+    app.exec("web", "mkdir /media/deep && echo 15 > /media/deep/PG_VERSION");
+    let report = app.create(&["--only", "volume"], exit::INCOMPLETE);
+    assert!(coverage(&report, &app.dir).contains(&"volume media not protected".to_owned()), "{report}");
+    assert_eq!(report["snapshot"]["sources"], serde_json::json!([]));
+    for (args, level) in [(["--only", "volume:media"].as_slice(), "live"), (&["--only", "volume", "--stop"], "stopped")]
+    {
+        let report = app.create(args, exit::DONE);
+        assert_eq!(report["snapshot"]["sources"][0]["level"], level, "{report}");
+    }
+}
+
+#[test]
+fn through_the_engine_a_volume_is_captured_as_it_is_on_disk() {
+    need!(docker(), root(), program("setpriv"));
+    let app = app("archive");
+    app.exec("web", "dd if=/dev/urandom of=/media/big bs=1k count=3000 2>/dev/null; : > /media/empty");
+    let disk = app.create(&["--only", "volume"], exit::DONE);
+    // A user who may use the engine and not read its files.
+    let other = crate::snap::Sandbox::new();
+    for path in [other.path(""), app.sandbox.path("")] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    output(Command::new("chown").args(["-R", "65534:65534"]).arg(other.path("")));
+    let group = std::fs::metadata("/var/run/docker.sock").expect("the socket").gid().to_string();
+    let mut command = other.command("setpriv");
+    command.args(["--reuid=65534", &format!("--regid={group}"), "--clear-groups"]);
+    let dir = app.dir.display().to_string();
+    command.arg(crate::snap::program()).args(["--repo", "mine", "create", &dir, "--only", "volume", "--json"]);
+    command.env_remove("SNAP_REPO");
+    let init = {
+        let mut command = other.command("setpriv");
+        command.args(["--reuid=65534", &format!("--regid={group}"), "--clear-groups"]);
+        command.arg(crate::snap::program()).args(["--repo", "mine", "init"]);
+        command
+    };
+    let made = crate::snap::run(init, crate::snap::WATCHDOG).expect("a run");
+    assert_eq!(made.code, exit::DONE, "{made}");
+    let run = crate::snap::run(command, crate::snap::WATCHDOG).expect("a run");
+    assert_eq!(run.code, exit::DONE, "{run}");
+    let archive = run.json();
+    let reason = archive["coverage"].as_array().expect("a list").iter().find(|line| line["kind"] == "volume");
+    assert!(reason.expect("a line")["reason"].as_str().is_some_and(|text| text.contains("archive API")), "{archive}");
+    let files = |sandbox: &crate::snap::Sandbox, report: &Value, repo: Option<&str>| {
+        let id = report["snapshot"]["id"].as_str().expect("an id").to_owned();
+        let more = repo.map(|repo| format!("--repo {repo} ")).unwrap_or_default();
+        let mut entries = sandbox.json(&format!("{more}show {id} --files"))["entries"].clone();
+        for entry in entries.as_array_mut().expect("a list") {
+            // Hooks write between the two.
+            if entry["path"].as_str().is_some_and(|path| path.ends_with("hooks")) {
+                entry["size"] = 0.into();
+                entry["mtime"] = 0.into();
+            }
+        }
+        entries
+    };
+    assert_eq!(files(&app.sandbox, &disk, None), files(&other, &archive, Some("mine")));
+}

@@ -1,0 +1,156 @@
+//! What stood still for a capture runs again, whatever happened to the capture.
+
+use super::{App, output};
+use crate::need::{docker, need, program, root};
+use crate::snap::exit;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Two services that write, one of which needs the other, one that ran once, one that is only read.
+const COMPOSE: &str = "
+services:
+  db:
+    image: IMAGE
+    command: sh -c 'while :; do date >> /data/log; sleep 0.1; done'
+    volumes: [data:/data]
+    stop_grace_period: 0s
+  web:
+    image: IMAGE
+    command: sh -c 'while :; do date >> /media/log; sleep 0.1; done'
+    depends_on: [db]
+    volumes: [media:/media]
+    stop_grace_period: 0s
+  reader: {image: IMAGE, command: sleep 1000, volumes: ['media:/media:ro'], stop_grace_period: 0s}
+  once: {image: IMAGE, command: 'true'}
+volumes: {data: {}, media: {}}
+";
+const BEFORE: [&str; 4] = ["db running", "once exited", "reader running", "web running"];
+
+fn app(name: &str) -> App {
+    let app = App::new(name, COMPOSE);
+    app.up();
+    wait_until(|| app.states() == BEFORE);
+    app
+}
+
+fn wait_until(test: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !test() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not come true");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// When each container was started last.
+fn starts(app: &App) -> String {
+    let ids = app.compose(&["ps", "-a", "-q"]);
+    output(Command::new("docker").args(["inspect", "-f", "{{.Name}} {{.State.StartedAt}}"]).args(ids.lines()))
+}
+
+#[test]
+fn what_writes_is_stopped_and_started_again_and_nothing_else() {
+    need!(docker(), root());
+    let app = app("stop");
+    let before = starts(&app);
+    let report = app.create(&["--stop", "--only", "files", "--only", "volume"], exit::DONE);
+    assert_eq!(app.states(), BEFORE);
+    assert_eq!(report["downtime"]["stopped"], serde_json::json!(["db", "web"]));
+    assert!(report["downtime"]["down_seconds"].as_f64().expect("a number") > 0.0);
+    let levels: Vec<_> = report["snapshot"]["sources"].as_array().expect("a list").iter().collect();
+    for source in levels.iter().filter(|source| source["kind"] == "volume") {
+        assert_eq!(source["level"], "stopped", "{source}");
+    }
+    let after = starts(&app);
+    let same = |service: &str| {
+        let line = |text: &str| text.lines().find(|line| line.contains(service)).expect("a line").to_owned();
+        line(&before) == line(&after)
+    };
+    assert!(!same("-db-") && !same("-web-") && same("-reader-") && same("-once-"), "{before}{after}");
+}
+
+#[test]
+fn a_label_pauses_one_service_alone() {
+    need!(docker(), root());
+    let app = App::new("pause", &COMPOSE.replace("depends_on: [db]", "labels: {snap.pause: 'true'}"));
+    app.up();
+    let before = starts(&app);
+    let report = app.create(&["--only", "volume"], exit::DONE);
+    assert_eq!(report["downtime"]["paused"], serde_json::json!(["web"]));
+    assert_eq!(starts(&app), before);
+    assert_eq!(app.states(), BEFORE);
+    let sources = report["snapshot"]["sources"].as_array().expect("a list");
+    let level = |name: &str| sources.iter().find(|source| source["name"] == name).expect("a source")["level"].clone();
+    assert_eq!((level("media"), level("data")), ("paused".into(), "live".into()));
+}
+
+/// Puts so much into a volume that reading it takes a while.
+fn fill(app: &App) {
+    let mountpoint = app.mountpoint("media");
+    let mut noise = std::fs::File::open("/dev/urandom").expect("noise").take(96 << 20);
+    let mut big = std::fs::File::create(mountpoint.join("big")).expect("a file");
+    std::io::copy(&mut noise, &mut big).expect("a copy");
+}
+
+/// Starts a capture and waits until it has stopped something.
+fn interrupted(app: &App, signal: &str) -> std::process::ExitStatus {
+    let dir = app.dir.display().to_string();
+    let mut command = app.sandbox.snap_command(&["create", &dir, "--stop", "--only", "volume", "--compression", "19"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program");
+    wait_until(|| app.states().contains(&"db exited".to_owned()));
+    output(Command::new("kill").args([signal, &child.id().to_string()]));
+    child.wait().expect("its end")
+}
+
+#[test]
+fn after_ctrl_c_everything_runs_again() {
+    need!(docker(), root());
+    let app = app("int");
+    app.sandbox.init();
+    fill(&app);
+    let status = interrupted(&app, "-INT");
+    assert_eq!(status.code(), Some(exit::INTERRUPTED));
+    assert_eq!(app.states(), BEFORE);
+    assert!(app.sandbox.list().is_empty());
+}
+
+#[test]
+fn after_sigkill_the_next_command_starts_what_was_left() {
+    need!(docker(), root());
+    let app = app("kill");
+    app.sandbox.init();
+    fill(&app);
+    let status = interrupted(&app, "-KILL");
+    assert_eq!(status.signal(), Some(9));
+    assert_ne!(app.states(), BEFORE, "it was not killed while they stood still");
+    let run = app.sandbox.must("list", exit::DONE);
+    assert_eq!(app.states(), BEFORE);
+    assert!(run.stderr.contains("started again"), "{run}");
+    // It is said once.
+    let run = app.sandbox.must("list", exit::DONE);
+    assert!(!run.stderr.contains("started again"), "{run}");
+}
+
+#[test]
+fn after_an_error_everything_runs_again() {
+    need!(docker(), root(), program("mount"));
+    let app = app("error");
+    fill(&app);
+    let repo = app.sandbox.repo();
+    std::fs::create_dir_all(&repo).expect("a folder");
+    output(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(&repo));
+    let inside = repo.join("in");
+    let dir = app.dir.display().to_string();
+    let create = |args: &[&str]| {
+        let mut command = app.sandbox.snap_command(args);
+        command.env("SNAP_REPO", &inside);
+        crate::snap::run(command, crate::snap::WATCHDOG)
+    };
+    let runs = [create(&["init"]), create(&["create", &dir, "--stop", "--only", "volume"])];
+    output(Command::new("umount").arg(&repo));
+    let [made, run] = runs.map(|run| run.expect("a run"));
+    assert_eq!(made.code, exit::DONE, "{made}");
+    assert_eq!(run.code, exit::FAILED, "{run}");
+    assert_eq!(app.states(), BEFORE);
+}
