@@ -174,7 +174,7 @@ fn entry_of(
     Ok(Some(Entry { path: found.path.clone(), node, meta: Meta { xattrs, ..found.meta.clone() } }))
 }
 
-fn cut(repository: &Repository, reader: &Reader<'_>, blocks: &mut BlockReader) -> std::io::Result<Vec<Extent>> {
+fn cut(repository: &Repository, reader: &Reader<'_>, blocks: &mut BlockReader<'_>) -> std::io::Result<Vec<Extent>> {
     let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut extents = Vec::new();
     let mut block = Block::default();

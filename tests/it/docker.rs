@@ -27,14 +27,15 @@ pub fn busybox_image() -> &'static str {
             .stdout(Stdio::null())
             .spawn()
             .expect("docker");
-        let archive = busybox_archive();
+        let archive = busybox_archive(|_| {});
         import.stdin.take().expect("its input").write_all(&archive).expect("the archive is taken");
         assert!(import.wait().expect("docker import").success());
     });
     BUSYBOX
 }
 
-fn busybox_archive() -> Vec<u8> {
+/// An archive of a root with busybox in it, and what `more` adds.
+pub fn busybox_archive(more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let program = std::fs::read("/bin/busybox").expect("/bin/busybox (Debian: busybox-static)");
     for folder in ["bin", "etc", "proc", "tmp", "data"] {
@@ -51,10 +52,12 @@ fn busybox_archive() -> Vec<u8> {
     let users = b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
     let mut head = header(tar::EntryType::Regular, users.len() as u64, 0o644);
     tar.append_data(&mut head, "etc/passwd", users.as_slice()).expect("users");
+    more(&mut tar);
     tar.into_inner().expect("an archive")
 }
 
-fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
+/// An archive's header with fixed owner and time.
+pub fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(size);

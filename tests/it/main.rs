@@ -14,6 +14,7 @@ mod drills;
 mod fidelity;
 mod forget;
 mod frozen;
+mod image_source;
 mod images;
 mod inject;
 mod json;

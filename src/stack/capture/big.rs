@@ -26,7 +26,7 @@ pub(super) struct BigFile {
 pub(super) enum Cursor {
     Unopened,
     Open {
-        reader: Box<BlockReader>,
+        reader: Box<BlockReader<'static>>,
         before: Stat,
         meta: Meta,
         ended: bool,

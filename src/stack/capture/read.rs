@@ -57,14 +57,14 @@ pub struct Block {
 }
 
 /// Where content comes from.
-enum Input {
+enum Input<'s> {
     File(File),
-    Stream(Box<dyn Read + Send>),
+    Stream(Box<dyn Read + Send + 's>),
 }
 
 /// Reads the data runs of a file, or a stream, in order.
-pub struct BlockReader {
-    input: Input,
+pub struct BlockReader<'s> {
+    input: Input<'s>,
     profile: Profile,
     /// (offset, length) of the runs that hold data, the next one last.
     runs: Vec<(u64, u64)>,
@@ -81,18 +81,18 @@ pub struct BlockReader {
     pieces: Vec<Piece>,
 }
 
-impl BlockReader {
+impl<'s> BlockReader<'s> {
     /// Reads `runs` of a file of `size` bytes, cutting by `profile`.
     pub fn new(file: File, size: u64, runs: Vec<(u64, u64)>, profile: Profile) -> Self {
         Self::with_input(Input::File(file), size, runs, profile)
     }
 
     /// Reads a stream to its end.
-    pub fn of_stream(stream: Box<dyn Read + Send>, profile: Profile) -> Self {
+    pub fn of_stream(stream: Box<dyn Read + Send + 's>, profile: Profile) -> Self {
         Self::with_input(Input::Stream(stream), u64::MAX, vec![(0, u64::MAX)], profile)
     }
 
-    fn with_input(input: Input, size: u64, mut runs: Vec<(u64, u64)>, profile: Profile) -> Self {
+    fn with_input(input: Input<'s>, size: u64, mut runs: Vec<(u64, u64)>, profile: Profile) -> Self {
         let may_be_archive = runs == [(0, size)] && matches!(profile, Profile::Content { .. });
         runs.reverse();
         Self {
@@ -241,7 +241,7 @@ impl BlockReader {
     }
 }
 
-impl Input {
+impl Input<'_> {
     /// Fills `buffer` from `offset` on as far as there is content; a stream is always there already.
     fn read(&mut self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len();

@@ -20,13 +20,13 @@ use std::io::Read;
 use std::sync::Mutex;
 
 /// A file that a stream becomes.
-pub struct StreamFile {
+pub struct StreamFile<'s> {
     /// Its path in the tree; the folders above it are made.
     pub path: Vec<u8>,
     /// Its attributes.
     pub meta: Meta,
     /// Its content.
-    pub content: Box<dyn Read + Send>,
+    pub content: Box<dyn Read + Send + 's>,
     /// How it is cut.
     pub profile: Profile,
 }
@@ -49,7 +49,7 @@ pub struct StreamedFile {
 pub fn capture_stream(
     repository: &Repository,
     session: &Session<'_>,
-    file: StreamFile,
+    file: StreamFile<'_>,
     workers: usize,
     needs: &mut Needs<PackRef>,
     monitor: &dyn Monitor,
@@ -87,7 +87,7 @@ pub fn capture_stream(
 struct Shared<'a> {
     repository: &'a Repository,
     /// Gone once the stream has ended or failed.
-    cursor: Mutex<Option<BlockReader>>,
+    cursor: Mutex<Option<BlockReader<'a>>>,
     content: Mutex<Content>,
     failure: Mutex<Option<std::io::Error>>,
     monitor: &'a dyn Monitor,

@@ -142,7 +142,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
         Ok(kept)
     }
 
-    fn read(&mut self, reader: &mut BlockReader, path: &[u8]) -> Reading<Content> {
+    fn read(&mut self, reader: &mut BlockReader<'_>, path: &[u8]) -> Reading<Content> {
         let mut content = Content::default();
         loop {
             let mut block = std::mem::take(&mut self.block);
@@ -258,7 +258,7 @@ impl<'a, 's, 'r> Worker<'a, 's, 'r> {
     }
 }
 
-pub(super) fn open_reader(file: File, stat: &Stat, path: &[u8]) -> Reading<BlockReader> {
+pub(super) fn open_reader(file: File, stat: &Stat, path: &[u8]) -> Reading<BlockReader<'static>> {
     let runs = data_extents(&file, stat.size, stat.blocks, path).map_err(|e| of_file(&e))?;
     Ok(BlockReader::new(file, stat.size, runs, Profile::FILES))
 }

@@ -1,3 +1,5 @@
 //! The kinds of source beside folders: how each is captured.
 
+pub mod content;
+pub mod image;
 pub mod volume;
