@@ -281,7 +281,7 @@ fn captured(
 }
 
 fn line(what: String, state: &str, reason: &str) -> Coverage {
-    Coverage { what, state: state.to_owned(), reason: reason.to_owned() }
+    Coverage { what, state: state.to_owned(), reason: reason.to_owned(), kind: "image".to_owned() }
 }
 
 fn root_of(image: &Image) -> String {
