@@ -28,13 +28,13 @@ use std::sync::Arc;
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// A repository, open.
-struct Repo {
-    repository: Repository,
-    folder: tempfile::TempDir,
+pub struct Repo {
+    pub repository: Repository,
+    pub folder: tempfile::TempDir,
 }
 
 impl Repo {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = super::need::fast_tempdir();
         let store = LocalStore::at(folder.path().join("repo"));
         store.create_layout().expect("a layout");
@@ -45,7 +45,7 @@ impl Repo {
     }
 
     /// Captures `image` into a snapshot; or why not.
-    fn create(&self, engine: &Engine, image: &Image) -> Result<Made, String> {
+    pub fn create(&self, engine: &Engine, image: &Image) -> Result<Made, String> {
         let monitor = Quiet::default();
         let known = KnownImages::of(&self.repository.snapshots().expect("snapshots"));
         self.repository.sync_for_writing(&monitor).expect("the catalog");
@@ -77,26 +77,26 @@ impl Repo {
         Ok(Made { source, way: captured.way, bytes_read: captured.bytes_read, bytes_new })
     }
 
-    fn tar_of(&self, source: &SourceEntry) -> Vec<u8> {
+    pub fn tar_of(&self, source: &SourceEntry) -> Vec<u8> {
         let mut bytes = Vec::new();
         let content = FileContent::of(&self.repository, &source.tree, b"image.tar", 2);
         content.expect("its file").read_to_end(&mut bytes).expect("its content");
         bytes
     }
 
-    fn load(&self, engine: &Engine, source: &SourceEntry) -> (String, bool) {
+    pub fn load(&self, engine: &Engine, source: &SourceEntry) -> (String, bool) {
         load_image(engine, &self.repository, source, detail(source), 2, &Quiet::default()).expect("it loads")
     }
 }
 
-struct Made {
-    source: SourceEntry,
-    way: Way,
-    bytes_read: u64,
-    bytes_new: u64,
+pub struct Made {
+    pub source: SourceEntry,
+    pub way: Way,
+    pub bytes_read: u64,
+    pub bytes_new: u64,
 }
 
-fn detail(source: &SourceEntry) -> &ImageDetail {
+pub fn detail(source: &SourceEntry) -> &ImageDetail {
     match &source.detail {
         Some(Detail::Image(detail)) => detail,
         other => panic!("no image: {other:?}"),
@@ -104,10 +104,10 @@ fn detail(source: &SourceEntry) -> &ImageDetail {
 }
 
 /// Images of one test, removed when it ends.
-struct Images(Vec<String>);
+pub struct Images(pub Vec<String>);
 
 impl Images {
-    fn tag(&mut self, name: &str) -> String {
+    pub fn tag(&mut self, name: &str) -> String {
         self.0.push(format!("snap-it/{name}:{}", std::process::id()));
         self.0.last().expect("a tag").clone()
     }
@@ -131,7 +131,7 @@ fn docker_with_input(args: &[&str], input: &[u8]) {
 }
 
 /// An image of two layers with everything in it that archives can hold; `mark` makes it another one.
-fn odd_image(images: &mut Images, mark: &str) -> Image {
+pub fn odd_image(images: &mut Images, mark: &str) -> Image {
     let base = images.tag(&format!("odd-base-{mark}"));
     let archive = busybox_archive(|tar| {
         let note = ("SCHILY.xattr.user.note", mark.as_bytes());
@@ -165,8 +165,13 @@ fn odd_image(images: &mut Images, mark: &str) -> Image {
 }
 
 /// The engine as another host would reach it.
-fn remote_engine() -> Engine {
-    let Endpoint::Unix(socket) = engine().endpoint().clone() else { return engine() };
+pub fn remote_engine() -> Engine {
+    from_afar(&engine())
+}
+
+/// `engine`, reached through a port instead of its socket.
+pub fn from_afar(engine: &Engine) -> Engine {
+    let Endpoint::Unix(socket) = engine.endpoint().clone() else { return engine.clone() };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     std::thread::spawn(move || {
@@ -189,7 +194,7 @@ fn remote_engine() -> Engine {
 }
 
 /// The layers in an archive of one image, bottom first: read by code that shares nothing with snap.
-fn layers_of(archive: &[u8]) -> Vec<Vec<u8>> {
+pub fn layers_of(archive: &[u8]) -> Vec<Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(archive).entries().expect("entries") {
         let mut entry = entry.expect("an entry");
@@ -203,7 +208,7 @@ fn layers_of(archive: &[u8]) -> Vec<Vec<u8>> {
     layers.iter().map(|name| files[name.as_str().expect("a name")].clone()).collect()
 }
 
-fn saved_by_docker(image: &str) -> Vec<u8> {
+pub fn saved_by_docker(image: &str) -> Vec<u8> {
     Command::new("docker").args(["save", image]).output().expect("docker save").stdout
 }
 

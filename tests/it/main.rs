@@ -11,6 +11,7 @@ mod damage;
 mod diffshow;
 mod docker;
 mod drills;
+mod engines;
 mod fidelity;
 mod forget;
 mod frozen;
