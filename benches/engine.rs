@@ -185,7 +185,7 @@ fn index(packs: u32, salt: u64) -> Vec<IndexedPack> {
 }
 
 fn open_catalog(dir: &Path) -> Catalog {
-    Catalog::open(dir, RepositoryId([1; 32])).unwrap()
+    Catalog::open(dir, RepositoryId([1; 32]), snap::catalog::Place::default()).unwrap()
 }
 
 fn catalog(c: &mut Criterion) {

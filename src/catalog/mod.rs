@@ -81,8 +81,18 @@ impl Error {
 /// A catalog's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Where a repository is reached. What was read of one copy says nothing of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its address: snapshots that were seen there are missed there.
+    pub address: String,
+    /// Address and body: another folder that was put there has other bytes, none of them read.
+    pub bytes: String,
+}
+
 /// An open catalog; threads may share it.
 pub struct Catalog {
+    place: Place,
     folder: PathBuf,
     path: PathBuf,
     repository: RepositoryId,
@@ -92,12 +102,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog of `repository` in `folder`, or makes it there. A file that is damaged, of
+    /// Opens the catalog of `repository`, which is reached at `place`, in `folder`, or makes it there. A file that is damaged, of
     /// another repository or of another version is replaced by an empty one.
     ///
     /// # Errors
     /// The folder cannot be used, or another process holds the file for a minute.
-    pub fn open(folder: &Path, repository: RepositoryId) -> Result<Self> {
+    pub fn open(folder: &Path, repository: RepositoryId, place: Place) -> Result<Self> {
         let unusable = |source| Error::Folder { path: folder.to_path_buf(), source };
         create_dir_durable(folder).map_err(unusable)?;
         let only_owner = std::fs::Permissions::from_mode(PRIVATE_DIR);
@@ -112,7 +122,12 @@ impl Catalog {
             Err(error) => return Err(error),
         };
         let connection = Mutex::new(connection);
-        Ok(Self { folder: folder.to_path_buf(), path, repository, connection, changes: Arc::default() })
+        Ok(Self { place, folder: folder.to_path_buf(), path, repository, connection, changes: Arc::default() })
+    }
+
+    /// The key of a value that is true at this place alone.
+    pub fn key_here(&self, key: &str) -> String {
+        format!("{key} {}", self.place.bytes)
     }
 
     /// The folder, where other caches may lie too.

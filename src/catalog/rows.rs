@@ -24,15 +24,13 @@ pub struct PackRow {
     pub usable: bool,
 }
 
-/// A manifest that was in the repository when it was last seen.
+/// A manifest that was once read and found genuine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotRow {
     /// The snapshot's id.
     pub id: SnapshotId,
     /// Its manifest, as it was opened.
     pub manifest: Vec<u8>,
-    /// False if it was not in the newest listing.
-    pub seen: bool,
 }
 
 fn insert_pack(transaction: &Transaction<'_>, pack: &IndexedPack) -> rusqlite::Result<u32> {
@@ -161,15 +159,16 @@ impl Catalog {
         Ok(())
     }
 
-    /// Packs that a check has found damaged, and when (seconds since 1970).
+    /// Packs that a check has found damaged at this place, and when (seconds since 1970).
     ///
     /// # Errors
     /// The catalog is damaged.
     pub fn bad_packs(&self) -> Result<std::collections::HashMap<PackId, i64>> {
         let connection = lock(&self.connection);
         let failed = self.failed("read the damaged packs");
-        let mut query = connection.prepare("SELECT pack, at FROM bad").map_err(&failed)?;
-        let rows = query.query_map([], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
+        let mut query = connection.prepare("SELECT pack, at FROM bad WHERE place = ?1").map_err(&failed)?;
+        let rows =
+            query.query_map([&self.place.bytes], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
@@ -190,11 +189,9 @@ impl Catalog {
     pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
         let connection = lock(&self.connection);
         let failed = self.failed("read the snapshots");
-        let mut query = connection.prepare("SELECT name, manifest, seen FROM snapshot").map_err(&failed)?;
+        let mut query = connection.prepare("SELECT name, manifest FROM snapshot").map_err(&failed)?;
         let rows = query
-            .query_map([], |row| {
-                Ok(SnapshotRow { id: SnapshotId(row.get(0)?), manifest: row.get(1)?, seen: row.get(2)? })
-            })
+            .query_map([], |row| Ok(SnapshotRow { id: SnapshotId(row.get(0)?), manifest: row.get(1)? }))
             .map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
@@ -209,23 +206,53 @@ impl Catalog {
         let mut add = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for row in rows {
-                let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)")?;
-                insert.execute(params![row.id.0, row.manifest, row.seen])?;
+                let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2)")?;
+                insert.execute(params![row.id.0, row.manifest])?;
             }
             transaction.commit()
         };
         add().map_err(failed)
     }
 
-    /// When each pack's content was last read and found right: seconds since 1970.
+    /// The snapshots that were seen at this place.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn sightings(&self) -> Result<HashSet<SnapshotId>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read the snapshots seen");
+        let mut query = connection.prepare("SELECT name FROM sighting WHERE place = ?1").map_err(&failed)?;
+        let rows = query.query_map([&self.place.address], |row| row.get::<_, [u8; 32]>(0)).map_err(&failed)?;
+        rows.map(|row| row.map(SnapshotId)).collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// Remembers that these snapshots were seen at this place.
+    ///
+    /// # Errors
+    /// The catalog cannot be written.
+    pub fn add_sightings(&self, ids: &[SnapshotId]) -> Result<()> {
+        let mut connection = lock(&self.connection);
+        let mut add = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in ids {
+                let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?1, ?2)")?;
+                insert.execute(params![self.place.address, id.0])?;
+            }
+            transaction.commit()
+        };
+        add().map_err(self.failed("add snapshots seen"))
+    }
+
+    /// When each pack's content was last read at this place and found right: seconds since 1970.
     ///
     /// # Errors
     /// The catalog is damaged.
     pub fn readings(&self) -> Result<std::collections::HashMap<PackId, i64>> {
         let connection = lock(&self.connection);
         let failed = self.failed("read the verification ledger");
-        let mut query = connection.prepare("SELECT pack, at FROM reading").map_err(&failed)?;
-        let rows = query.query_map([], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
+        let mut query = connection.prepare("SELECT pack, at FROM reading WHERE place = ?1").map_err(&failed)?;
+        let rows =
+            query.query_map([&self.place.bytes], |row| Ok((PackId(row.get(0)?), row.get(1)?))).map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
@@ -240,11 +267,12 @@ impl Catalog {
         let mut note = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for (packs, into, out_of) in [(good, "reading", "bad"), (bad, "bad", "reading")] {
-                let mut insert = transaction.prepare(&format!("INSERT OR REPLACE INTO {into} VALUES (?1, ?2)"))?;
-                let mut delete = transaction.prepare(&format!("DELETE FROM {out_of} WHERE pack = ?1"))?;
+                let mut insert = transaction.prepare(&format!("INSERT OR REPLACE INTO {into} VALUES (?1, ?2, ?3)"))?;
+                let mut delete =
+                    transaction.prepare(&format!("DELETE FROM {out_of} WHERE place = ?1 AND pack = ?2"))?;
                 for pack in packs {
-                    insert.execute(params![pack.0, at])?;
-                    delete.execute([&pack.0[..]])?;
+                    insert.execute(params![self.place.bytes, pack.0, at])?;
+                    delete.execute(params![self.place.bytes, pack.0])?;
                 }
             }
             transaction.commit()

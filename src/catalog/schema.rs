@@ -2,10 +2,13 @@
 //! migrations.
 
 /// Raised whenever a table changes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// A chunk may lie in several packs, and has a row for each. `pack.present`: 0 no index lists it (any
 /// more), 1 it can be relied on, 2 it is listed, and missing, cut short or known to be damaged.
+///
+/// One repository may be reached at several places, a copy among them. What is true of bytes wherever they
+/// are is kept once; what somebody has seen or read is kept for the place where it was seen or read.
 ///
 /// Pack numbers are never given twice (`AUTOINCREMENT`): a running process may hold one while
 /// another process fills the catalog anew.
@@ -37,9 +40,11 @@ CREATE TABLE chunk (
     tag INTEGER NOT NULL,
     PRIMARY KEY (id, pack)
 ) WITHOUT ROWID;
-CREATE TABLE snapshot (name BLOB PRIMARY KEY, manifest BLOB NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE bad (pack BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE reading (pack BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE snapshot (name BLOB PRIMARY KEY, manifest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE sighting (place TEXT NOT NULL, name BLOB NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;
+CREATE TABLE bad (place TEXT NOT NULL, pack BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (place, pack)) WITHOUT ROWID;
+CREATE TABLE reading (place TEXT NOT NULL, pack BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (place, pack))
+    WITHOUT ROWID;
 ";
 
 /// Settings of every connection. A power cut may cost the newest rows, which are read from the

@@ -13,7 +13,7 @@ fn pack(n: u8) -> IndexedPack {
 }
 
 fn open(dir: &Path, repository: u8) -> Catalog {
-    Catalog::open(dir, RepositoryId([repository; 32])).unwrap()
+    Catalog::open(dir, RepositoryId([repository; 32]), Place::default()).unwrap()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::commands::restore::RestoreReport;
 use crate::commands::show::{ListedEntry, ShowReport};
 use crate::commands::status::StatusReport;
 use crate::commands::{self, Error, Result};
-use crate::repo::check::{CheckReport, Severity};
+use crate::repo::check::{CheckReport, Problem, Severity};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -236,6 +236,25 @@ fn diff_text(out: &mut String, style: Style, report: &DiffReport) {
     let _ = writeln!(out, "{added} added, {removed} removed, {changed} changed");
 }
 
+/// What helps against the damage found, one line for each kind of it.
+fn ways_out(problems: &[Problem]) -> Vec<&'static str> {
+    let damage = || problems.iter().filter(|p| p.severity == Severity::Damage);
+    let content =
+        |p: &Problem| p.object.starts_with("packs/") || p.object.starts_with("index/") || p.message.contains(" pack ");
+    let gone = |p: &Problem| p.message.contains("nobody has forgotten it");
+    let mut out = Vec::new();
+    if damage().any(content) {
+        out.push("what is still in its folder is stored again by the next snapshot   ← snap create, then snap check");
+    }
+    if damage().any(gone) {
+        out.push("if somebody removed the snapshot on purpose, say so                ← snap forget ID");
+    }
+    if damage().any(|p| !content(p) && !gone(p)) {
+        out.push("other objects come back only from a copy of the repository: put the named file in its place");
+    }
+    out
+}
+
 fn check_text(out: &mut String, style: Style, report: &CheckReport) {
     for problem in &report.problems {
         let mark = match problem.severity {
@@ -258,10 +277,9 @@ fn check_text(out: &mut String, style: Style, report: &CheckReport) {
     if report.is_damaged() {
         let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
         let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
-        let _ = writeln!(
-            out,
-            "  what is still there is stored again by the next snapshot   ← snap create, then snap check"
-        );
+        for line in ways_out(&report.problems) {
+            let _ = writeln!(out, "  {line}");
+        }
     } else if report.is_unknown() {
         let _ =
             writeln!(out, "{} not all of it can be judged by this snap: use a newer one · {found}", style.warn("!"));

@@ -15,7 +15,8 @@ pub fn check(env: &Env, repository: &Repository, read: Option<Reading>) -> Resul
     let report = check::check(repository, &check::CheckOptions { read, now }, &*env.monitor)?;
     let finding = if report.is_damaged() { "damaged" } else { "sound" };
     let text = format!("{now} {finding}");
-    match repository.catalog().set_value("last_check", text.as_bytes()) {
+    let catalog = repository.catalog();
+    match catalog.set_value(&catalog.key_here("last_check"), text.as_bytes()) {
         Err(error) if error.is_damage() => return Err(crate::repo::Error::from(error).into()),
         // The answer is worth more than the note that it was given.
         Err(error) => env.monitor.warn(&Warning::note("catalog", Chain(&error).to_string())),

@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::repo::forget::{Forgetting, select_forgotten};
 use crate::repo::mark::{ForgottenSnapshot, Stamp};
 use crate::repo::retention::{Candidate, Policy, Verdict, judge, suspects};
-use crate::repo::select::{Scope, select};
+use crate::repo::select::{Scope, select, select_gone};
 use crate::repo::{Repository, Snapshot, SnapshotSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -156,7 +156,11 @@ fn by_name(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedStack
     }
     let mut chosen: Vec<&Snapshot> = Vec::new();
     for text in &options.ids {
-        let one = select(set, &options.scope, text, &super::show::parse_time)?;
+        // What somebody has removed by hand is acknowledged by forgetting it.
+        let one = match select_gone(set, text) {
+            Some(gone) => gone,
+            None => select(set, &options.scope, text, &super::show::parse_time)?,
+        };
         if !chosen.iter().any(|other| other.id == one.id) {
             chosen.push(one);
         }

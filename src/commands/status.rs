@@ -76,7 +76,7 @@ pub fn status(_: &Env, repository: &Repository) -> Result<StatusReport> {
     let now = jiff::Timestamp::now().as_second();
     let set = repository.snapshots()?;
     let packs = repository.store().list(Kind::Pack)?;
-    let readings = repository.catalog().readings()?;
+    let readings = crate::repo::check::ledger(repository, now)?;
     let (mut stored, mut read, mut oldest) = (0u64, 0u64, None::<i64>);
     for pack in &packs.objects {
         stored += pack.bytes;
@@ -107,7 +107,8 @@ pub fn status(_: &Env, repository: &Repository) -> Result<StatusReport> {
 }
 
 fn last_check(repository: &Repository) -> Result<(Option<i64>, bool)> {
-    let Some(text) = repository.catalog().value("last_check")? else { return Ok((None, false)) };
+    let catalog = repository.catalog();
+    let Some(text) = catalog.value(&catalog.key_here("last_check"))? else { return Ok((None, false)) };
     let text = String::from_utf8_lossy(&text).into_owned();
     let (at, finding) = text.split_once(' ').unwrap_or((&text, ""));
     Ok((at.parse().ok(), finding == "damaged"))

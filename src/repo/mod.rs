@@ -17,6 +17,7 @@ pub mod mark;
 pub mod needs;
 pub mod reader;
 pub mod record;
+mod relist;
 mod repository;
 pub mod retention;
 pub mod select;

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::keys;
 use super::{Error, Result};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Place};
 use crate::chunk::{Cutter, Namer};
 use crate::crypto::people::PersonRecipient;
 use crate::crypto::secrets::{Role, Secrets};
@@ -37,7 +37,8 @@ impl Repository {
         if config.repository != secrets.repository() {
             return Err(Error::Forged { object: "config".to_owned() });
         }
-        let catalog = Catalog::open(&cache.join(config.repository.to_string()), config.repository)?;
+        let place = Place { address: store.address(), bytes: store.body() };
+        let catalog = Catalog::open(&cache.join(config.repository.to_string()), config.repository, place)?;
         let namer = Namer::new(secrets.chunk_id_key());
         let cutter = Cutter::new(&secrets.gear_seed());
         Ok(Self { store, secrets, config, catalog, key_name: key_name.to_owned(), namer, cutter })

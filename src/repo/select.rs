@@ -2,6 +2,8 @@
 
 use super::sync::{Snapshot, SnapshotSet};
 use super::{Error, Result};
+use crate::id::SnapshotId;
+use std::collections::{HashMap, HashSet};
 
 /// Only snapshots of this host and stack, where they are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,26 +34,31 @@ pub fn select<'s>(
     parse_time: &dyn Fn(&str) -> Option<String>,
 ) -> Result<&'s Snapshot> {
     let all: Vec<&Snapshot> = set.snapshots.iter().filter(|s| scope.holds(s)).collect();
+    let newest = |fits: &dyn Fn(&Snapshot) -> bool| newest(set, scope, text, fits);
     if let Some(when) = text.strip_prefix('@') {
         let time = parse_time(when).ok_or_else(|| none(text, "; a time looks like @2026-11-20T03:00"))?;
-        let before: Vec<&Snapshot> = all.into_iter().filter(|s| s.manifest.time <= time).collect();
-        return newest(text, before);
+        return newest(&|s| s.manifest.time <= time);
     }
     if text == "latest" {
-        return newest(text, all);
+        return newest(&|_| true);
     }
     if let Some(tag) = text.strip_prefix("latest:") {
-        return newest(text, with_tag(&all, tag));
+        return newest(&|s| has_tag(s, tag));
     }
-    let tagged = with_tag(&all, text);
-    if !tagged.is_empty() {
-        return newest(text, tagged);
+    if all.iter().any(|s| has_tag(s, text)) {
+        return newest(&|s| has_tag(s, text));
     }
     by_prefix(text, &all, set)
 }
 
-fn with_tag<'s>(all: &[&'s Snapshot], tag: &str) -> Vec<&'s Snapshot> {
-    all.iter().copied().filter(|s| s.manifest.tags.iter().any(|t| t == tag)).collect()
+/// The one snapshot that was here before and is gone whose id begins with `text`.
+pub fn select_gone<'s>(set: &'s SnapshotSet, text: &str) -> Option<&'s Snapshot> {
+    let mut fits = set.vanished.iter().filter(|s| text.len() >= 4 && s.id.to_string().starts_with(text));
+    fits.next().filter(|_| fits.next().is_none())
+}
+
+fn has_tag(snapshot: &Snapshot, tag: &str) -> bool {
+    snapshot.manifest.tags.iter().any(|t| t == tag)
 }
 
 fn by_prefix<'s>(text: &str, all: &[&'s Snapshot], set: &SnapshotSet) -> Result<&'s Snapshot> {
@@ -91,8 +98,16 @@ fn none(text: &str, hint: &str) -> Error {
     Error::NoSnapshot { text: text.to_owned(), hint: hint.to_owned() }
 }
 
-/// The newest of several, which must be of one lineage: nobody means the newest of another stack.
-fn newest<'s>(text: &str, fitting: Vec<&'s Snapshot>) -> Result<&'s Snapshot> {
+/// The newest snapshot within `scope` that `fits`. They must be of one lineage: nobody means the newest of
+/// another stack. It must also be known to be the newest: one that cannot be read, or that is gone, may be
+/// the one that the person means, and nobody is to get an older one unawares.
+fn newest<'s>(
+    set: &'s SnapshotSet,
+    scope: &Scope,
+    text: &str,
+    fits: &dyn Fn(&Snapshot) -> bool,
+) -> Result<&'s Snapshot> {
+    let fitting: Vec<&Snapshot> = set.snapshots.iter().filter(|s| scope.holds(s) && fits(s)).collect();
     let mut stacks: Vec<String> = fitting.iter().map(|s| format!("{}@{}", s.manifest.stack, s.manifest.host)).collect();
     stacks.sort_unstable();
     stacks.dedup();
@@ -100,5 +115,48 @@ fn newest<'s>(text: &str, fitting: Vec<&'s Snapshot>) -> Result<&'s Snapshot> {
         let hint = format!(" alone: there are {}; say which with --stack", stacks.join(", "));
         return Err(none(text, &hint));
     }
-    fitting.into_iter().next_back().ok_or_else(|| none(text, "; `snap list` shows them all"))
+    let found = fitting.last().copied();
+    let followed = found.map(|found| ancestors(set, found)).unwrap_or_default();
+    let lineage = found.map(|found| found.manifest.lineage());
+    let doubt = |id: &SnapshotId, what: String| {
+        let instead = match found {
+            Some(older) => format!(
+                "which may be the one that “{text}” means; name one by its id: the newest that can be read is {}",
+                older.id.short()
+            ),
+            None => format!("which may be the one that “{text}” means"),
+        };
+        Error::Damaged { object: format!("snapshot {}", id.short()), what: format!("{what}, {instead}") }
+    };
+    let gone = set.vanished.iter().rev().find(|s| {
+        scope.holds(s) && fits(s) && lineage.is_none_or(|l| l == s.manifest.lineage()) && !followed.contains(&s.id)
+    });
+    if let Some(gone) = gone {
+        return Err(doubt(&gone.id, format!("that of {} was here before and is gone", gone.manifest.time)));
+    }
+    // Of what lineage an unreadable one is, only those tell that follow it.
+    let others = set.snapshots.iter().filter(|s| lineage.is_some_and(|l| l != s.manifest.lineage()));
+    let others: HashSet<SnapshotId> = others.flat_map(|s| s.manifest.predecessors.iter().copied()).collect();
+    let unread = set.unreadable.iter().find(|one| !followed.contains(&one.id) && !others.contains(&one.id));
+    match (unread, found) {
+        (Some(one), _) if one.newer => Err(Error::Newer { object: format!("snapshot {}", one.id.short()) }),
+        (Some(one), _) => Err(doubt(&one.id, one.message.clone())),
+        (None, Some(found)) => Ok(found),
+        (None, None) => Err(none(text, "; `snap list` shows them all")),
+    }
+}
+
+/// The snapshots that `last` follows, as far as the chain can be read.
+fn ancestors(set: &SnapshotSet, last: &Snapshot) -> HashSet<SnapshotId> {
+    let all = set.snapshots.iter().chain(&set.forgotten).chain(&set.vanished);
+    let mut before: HashMap<SnapshotId, &[SnapshotId]> =
+        all.map(|s| (s.id, s.manifest.predecessors.as_slice())).collect();
+    before.extend(set.removed.values().map(|gone| (gone.id, gone.predecessors.as_slice())));
+    let (mut out, mut open) = (HashSet::new(), last.manifest.predecessors.clone());
+    while let Some(id) = open.pop() {
+        if out.insert(id) {
+            open.extend(before.get(&id).copied().unwrap_or_default());
+        }
+    }
+    out
 }

@@ -130,6 +130,7 @@ impl Repository {
     pub fn sync_for_writing(&self, monitor: &dyn Monitor) -> Result<()> {
         self.sync_indexes(monitor)?;
         let sizes: HashMap<PackId, u64> = self.pack_sizes()?;
+        self.relist(&sizes, monitor)?;
         let marked: HashSet<PackId> =
             self.catalog.packs()?.into_iter().filter(|pack| !pack.usable).map(|pack| pack.id).collect();
         let mut lost = self.lost_packs(&sizes)?;
@@ -213,48 +214,46 @@ impl Repository {
                 _ => None,
             })
             .collect();
-        let mut known: BTreeMap<SnapshotId, SnapshotRow> =
+        let known: HashMap<SnapshotId, SnapshotRow> =
             self.catalog.snapshots()?.into_iter().map(|row| (row.id, row)).collect();
+        let seen = self.catalog.sightings()?;
         let mut set = SnapshotSet::default();
-        let mut changed = Vec::new();
-        for id in listed {
-            let row = match known.remove(&id) {
-                Some(row) if row.seen => row,
-                Some(row) => {
-                    changed.push(SnapshotRow { seen: true, ..row.clone() });
-                    row
+        let mut fresh = Vec::new();
+        for id in listed.iter().copied() {
+            if let Some(row) = known.get(&id) {
+                set.snapshots.push(self.parse(row)?);
+                continue;
+            }
+            match self.read_manifest(id) {
+                Ok(manifest) => {
+                    let row = SnapshotRow { id, manifest };
+                    set.snapshots.push(self.parse(&row)?);
+                    fresh.push(row);
                 }
-                None => match self.read_manifest(id) {
-                    Ok(manifest) => {
-                        let row = SnapshotRow { id, manifest, seen: true };
-                        changed.push(row.clone());
-                        row
-                    }
-                    Err(error) => {
-                        set.unreadable.push(Unreadable {
-                            id,
-                            message: Chain(&error).to_string(),
-                            newer: error.is_newer(),
-                        });
-                        continue;
-                    }
-                },
-            };
-            set.snapshots.push(self.parse(&row)?);
+                Err(error) => {
+                    let message = Chain(&error).to_string();
+                    set.unreadable.push(Unreadable { id, message, newer: error.is_newer() });
+                }
+            }
         }
         set.marks = self.marks()?;
         set.removed = set.marks.removed();
-        for row in known.into_values().filter(|row| !set.removed.contains_key(&row.id)) {
-            set.vanished.push(self.parse(&row)?);
-            if row.seen {
-                changed.push(SnapshotRow { seen: false, ..row });
+        let forgotten: HashSet<SnapshotId> = set.marks.forgotten().into_keys().collect();
+        let listed: HashSet<SnapshotId> = listed.into_iter().collect();
+        for id in seen.difference(&listed).filter(|id| !set.removed.contains_key(*id) && !forgotten.contains(*id)) {
+            if let Some(row) = known.get(id) {
+                set.vanished.push(self.parse(row)?);
             }
         }
-        if !changed.is_empty() {
-            self.catalog.add_snapshots(&changed)?;
+        set.vanished.sort_by(|a, b| (&a.manifest.time, a.id).cmp(&(&b.manifest.time, b.id)));
+        if !fresh.is_empty() {
+            self.catalog.add_snapshots(&fresh)?;
+        }
+        let unseen: Vec<SnapshotId> = set.snapshots.iter().map(|s| s.id).filter(|id| !seen.contains(id)).collect();
+        if !unseen.is_empty() {
+            self.catalog.add_sightings(&unseen)?;
         }
         sort_by_chain(&mut set.snapshots, &set.removed);
-        let forgotten: HashSet<SnapshotId> = set.marks.forgotten().into_keys().collect();
         (set.forgotten, set.snapshots) = set.snapshots.into_iter().partition(|s| forgotten.contains(&s.id));
         Ok(set)
     }

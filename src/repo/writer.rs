@@ -15,10 +15,10 @@ use super::{Error, Repository, Result};
 use crate::catalog::Lookup;
 use crate::chunk::Compressor;
 use crate::crypto;
-use crate::id::{ChunkId, IndexId, PackId, SnapshotId, object_name};
+use crate::id::{ChunkId, PackId, SnapshotId, object_name};
 use crate::limits::{CHECKPOINT_BYTES, CHUNK_BYTES_MAX, INDEX_CHUNKS_TARGET};
 use crate::monitor::lock;
-use crate::pack::{FinishedPack, IndexedPack, PackKind, PackWriter, encode_index};
+use crate::pack::{FinishedPack, IndexedPack, PackKind, PackWriter};
 use crate::store::Key;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -186,7 +186,8 @@ impl<'r> Session<'r> {
         }
         batch.commit()?;
         for group in groups(&indexed) {
-            self.put_index(group)?;
+            let bytes = self.repository.put_index(group)?;
+            self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
         }
         // The catalog has them now.
         let done: HashSet<u32> = slots.into_iter().collect();
@@ -194,17 +195,6 @@ impl<'r> Session<'r> {
             lock(shard).retain(|_, (slot, _)| !done.contains(slot));
         }
         Ok(())
-    }
-
-    fn put_index(&self, packs: &[IndexedPack]) -> Result<()> {
-        let plain = encode_index(packs)?;
-        let recipient = self.repository.secrets.index_recipient();
-        let sealed = crypto::seal::seal(&[recipient], &plain)
-            .map_err(|source| Error::Crypto { object: "cannot seal an index object".to_owned(), source })?;
-        let id = IndexId(object_name(&sealed));
-        self.repository.store.put(&Key::from(id), &sealed)?;
-        self.bytes_stored.fetch_add(sealed.len() as u64, Ordering::Relaxed);
-        Ok(self.repository.catalog.add_index(id, packs)?)
     }
 
     /// Commits the snapshot: everything that was put becomes durable, then its manifest. `needs` are
@@ -224,8 +214,8 @@ impl<'r> Session<'r> {
         // From here on it is published. The catalog only remembers it; if it cannot, the next command
         // reads it from the repository.
         if let Ok(document) = Manifest::document(&Key::from(id).path(), &plain) {
-            let row = crate::catalog::SnapshotRow { id, manifest: document, seen: true };
-            let _ = repository.catalog.add_snapshots(&[row]);
+            let row = crate::catalog::SnapshotRow { id, manifest: document };
+            let _ = repository.catalog.add_snapshots(&[row]).and_then(|()| repository.catalog.add_sightings(&[id]));
         }
         Ok(id)
     }
@@ -259,7 +249,7 @@ impl<'r> Session<'r> {
 }
 
 /// Packs for one index object each: never so many that one object grows out of bounds.
-fn groups(packs: &[IndexedPack]) -> Vec<&[IndexedPack]> {
+pub(super) fn groups(packs: &[IndexedPack]) -> Vec<&[IndexedPack]> {
     let mut out = Vec::new();
     let (mut start, mut chunks) = (0, 0);
     for (at, pack) in packs.iter().enumerate() {

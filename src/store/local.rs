@@ -140,6 +140,14 @@ impl ReadStore for LocalStore {
     fn address(&self) -> String {
         self.root.display().to_string()
     }
+
+    fn body(&self) -> String {
+        // No device number: it changes when a disk is attached anew.
+        let wanted = rustix::fs::StatxFlags::INO | rustix::fs::StatxFlags::BTIME;
+        let folder = rustix::fs::statx(rustix::fs::CWD, &self.root, rustix::fs::AtFlags::empty(), wanted);
+        let body = folder.map(|s| format!("{} {} {}", s.stx_ino, s.stx_btime.tv_sec, s.stx_btime.tv_nsec));
+        format!("{} {}", self.address(), body.unwrap_or_default())
+    }
 }
 
 /// Files that a killed process left on a file system without nameless files.

@@ -120,6 +120,12 @@ pub trait ReadStore: Send + Sync {
 
     /// Where the store is, for messages.
     fn address(&self) -> String;
+
+    /// What tells this store from another one that may be put at the same address: readings of one are
+    /// none of the other.
+    fn body(&self) -> String {
+        self.address()
+    }
 }
 
 /// Writing to a store.

@@ -126,7 +126,7 @@ fn a_row_that_is_not_true_changes_no_answer() {
         "UPDATE snapshot SET manifest = 'nothing'",
         "UPDATE snapshot SET manifest = randomblob(300)",
         "DELETE FROM snapshot",
-        "INSERT INTO reading VALUES ('x', 'y')",
+        "INSERT INTO reading VALUES ('x', 'y', 'z')",
         "DELETE FROM meta",
         "DROP TABLE chunk",
         "PRAGMA user_version = 99",

@@ -163,3 +163,65 @@ fn a_share_is_read_each_time_until_all_was() {
     let run = sandbox.must("check --max-age 1d --json", exit::DAMAGE);
     names(&run, &pack, "damage");
 }
+
+/// A reading is of bytes in one place: the same names elsewhere are other bytes.
+#[test]
+fn what_was_read_of_one_copy_says_nothing_of_another() {
+    let sandbox = repository(2);
+    sandbox.json("check --read-data");
+    let copy = sandbox.path("copy");
+    crate::snap::copy_folder(&sandbox.repo(), &copy).expect("a copy");
+    let pack = of_kind(&sandbox, "packs").remove(0);
+    set_mode(&copy.join(&pack), 0o600);
+    flip(&copy.join(&pack));
+    let at_copy = |line: &str| format!("{line} --repo {}", copy.display());
+    let status = sandbox.json(&at_copy("status"));
+    assert_eq!((&status["share_read"], &status["last_check"]), (&0.0.into(), &Value::Null), "{status}");
+    let run = sandbox.must(&at_copy("check --max-age 30d --json"), exit::DAMAGE);
+    names(&run, &pack, "damage");
+    // The original is as sound as it was, and its readings count.
+    let report = sandbox.json("check --max-age 30d");
+    assert_eq!((&report["packs_read"], &report["packs_never_read"]), (&0.into(), &0.into()), "{report}");
+    // A copy that is put in its place is read anew.
+    fs::rename(sandbox.repo(), sandbox.path("old")).expect("a folder");
+    fs::rename(&copy, sandbox.repo()).expect("a folder");
+    let run = sandbox.must("check --max-age 30d --json", exit::DAMAGE);
+    names(&run, &pack, "damage");
+}
+
+#[test]
+fn a_reading_of_the_future_does_not_count() {
+    let sandbox = repository(1);
+    let packs = sandbox.json("check --read-data")["packs"].clone();
+    assert_eq!(sandbox.json("check --max-age 1d")["packs_read"], 0);
+    let folder = fs::read_dir(sandbox.cache()).expect("a cache").next().expect("a catalog").expect("a catalog").path();
+    let connection = rusqlite::Connection::open(folder.join("catalog.db")).expect("a catalog");
+    connection.execute("UPDATE reading SET at = at + 100 * 365 * 86400", []).expect("an update");
+    drop(connection);
+    let report = sandbox.json("check");
+    assert_eq!((&report["packs_never_read"], &report["oldest_unread_seconds"]), (&packs, &Value::Null), "{report}");
+    assert_eq!(sandbox.json("check --max-age 1d")["packs_read"], packs);
+    assert_eq!(sandbox.json("check --max-age 1d")["packs_read"], 0);
+}
+
+#[test]
+fn a_copy_that_is_older_is_no_damage() {
+    let sandbox = repository(2);
+    let copy = sandbox.path("copy");
+    crate::snap::copy_folder(&sandbox.repo(), &copy).expect("a copy");
+    fs::write(sandbox.path("source/later"), "later").expect("a file");
+    sandbox.create(&sandbox.path("source"));
+    let at_copy = |line: &str| format!("{line} --repo {}", copy.display());
+    sandbox.must(&at_copy("check --read-data"), exit::DONE);
+    sandbox.must(&at_copy("list"), exit::DONE);
+    // Where it has been seen it is missed, until an owner says that it was meant.
+    let newest = sandbox.list()[2]["id"].as_str().expect("an id").to_owned();
+    fs::remove_file(sandbox.repo().join("snapshots").join(&newest)).expect("a manifest");
+    assert!(sandbox.must("check", exit::DAMAGE).stdout.contains("snap forget ID"));
+    sandbox.must(&format!("forget {}", &newest[..12]), exit::DONE);
+    sandbox.must("check", exit::DONE);
+    sandbox.must("list", exit::DONE);
+    sandbox.create(&sandbox.path("source"));
+    fs::remove_dir_all(sandbox.cache()).expect("a catalog");
+    sandbox.must("check --read-data", exit::DONE);
+}

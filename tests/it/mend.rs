@@ -117,3 +117,30 @@ fn what_is_lost_for_good_is_named() {
     let newest = sandbox.list().last().expect("a snapshot").clone();
     restores(&sandbox, &id_of(&newest).expect("an id"), &source);
 }
+
+#[test]
+fn a_lost_index_is_written_again() {
+    let (sandbox, source, ids) = repository();
+    let indexes = || -> Vec<PathBuf> {
+        sandbox.objects().into_iter().filter(|path| path.starts_with("index")).map(|p| sandbox.repo().join(p)).collect()
+    };
+    let packs = || sandbox.objects().into_iter().filter(|path| path.starts_with("packs")).count();
+    // One is damaged, the other is gone.
+    let (damaged, gone) = (indexes().remove(0), indexes().remove(1));
+    set_mode(&damaged, 0o600);
+    let mut bytes = fs::read(&damaged).expect("an index");
+    bytes[100] ^= 1;
+    fs::write(&damaged, bytes).expect("an index");
+    fs::remove_file(gone).expect("an index");
+    forget_all(&sandbox);
+    assert!(sandbox.must("check", exit::DAMAGE).stdout.contains("which no index lists"));
+    let before = packs();
+    let report = sandbox.create(&source);
+    assert!(crate::snap::warns(&report, "index", "they are listed again"), "{report}");
+    // Nothing but the new snapshot's own tree was stored: what is listed again is not stored again.
+    assert!(packs() <= before + 1 && report["stats"]["bytes_new"].as_u64().is_some_and(|n| n < 10_000), "{report}");
+    forget_all(&sandbox);
+    let text = sandbox.must("check --read-data", exit::DONE).stdout;
+    assert!(text.contains("all that snapshots need is listed elsewhere"), "{text}");
+    restores(&sandbox, &ids[1], &source);
+}

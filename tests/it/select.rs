@@ -114,6 +114,45 @@ fn every_way_to_name_a_snapshot_works() {
     assert!(["nightly", "first", "remark", &first[..8], "other"].iter().all(|word| text.contains(word)), "{text}");
 }
 
+/// Nobody gets an older snapshot unawares: the newest is only the newest if no other can be newer.
+#[test]
+fn the_newest_is_named_only_if_it_is_known() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    source_tree(&source, 3, 1);
+    sandbox.init();
+    let ids: Vec<String> = (0..3).map(|_| id_of(&sandbox.create(&source)["snapshot"]).expect("an id")).collect();
+    let object = |at: usize| sandbox.repo().join("snapshots").join(&ids[at]);
+    let sound: Vec<Vec<u8>> = (0..3).map(|at| std::fs::read(object(at)).expect("a manifest")).collect();
+    let spoil = |at: usize| {
+        crate::trees::set_mode(&object(at), 0o600);
+        std::fs::write(object(at), &sound[at][..sound[at].len() - 2]).expect("a manifest");
+        std::fs::remove_dir_all(sandbox.cache()).expect("a catalog");
+    };
+    // One that others follow is older than they are.
+    spoil(1);
+    assert_eq!(sandbox.json("show latest")["id"], ids[2].as_str());
+    std::fs::write(object(1), &sound[1]).expect("a manifest");
+    spoil(2);
+    for command in ["show latest", "restore latest --target t", "diff latest source", "show @2999-01-01"] {
+        let run = sandbox.must(command, exit::DAMAGE);
+        assert!(run.stderr.contains(&ids[2][..8]) && run.stderr.contains(&ids[1][..8]), "{run}");
+    }
+    assert!(!sandbox.path("t").exists());
+    assert_eq!(sandbox.json(&format!("show {}", ids[1]))["id"], ids[1].as_str());
+    // One that was seen here and is gone.
+    std::fs::write(object(2), &sound[2]).expect("a manifest");
+    assert_eq!(sandbox.json("show latest")["id"], ids[2].as_str());
+    std::fs::remove_file(object(2)).expect("a manifest");
+    assert!(sandbox.must("restore latest --target t", exit::DAMAGE).stderr.contains("is gone"));
+    // None can be read.
+    for at in 0..3 {
+        std::fs::write(object(at), b"x").expect("a manifest");
+    }
+    std::fs::remove_dir_all(sandbox.cache()).expect("a catalog");
+    sandbox.must("show latest", exit::DAMAGE);
+}
+
 /// The present as RFC 3339, by a program that shares no code with this one.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%6NZ"]).output().expect("date");

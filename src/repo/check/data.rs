@@ -51,6 +51,20 @@ pub(super) struct Readings {
     bytes: u64,
 }
 
+/// A reading may seem to be so many seconds ahead, by a clock that was put right since.
+const CLOCK_SLACK_SECONDS: i64 = 60;
+
+/// When each pack was last read here, in seconds since 1970. A reading of the future tells nothing: the
+/// clock was wrong then, or is now.
+///
+/// # Errors
+/// The catalog is damaged.
+pub fn ledger(repository: &Repository, now: i64) -> Result<HashMap<PackId, i64>> {
+    let mut readings = repository.catalog().readings()?;
+    readings.retain(|_, at| *at <= now.saturating_add(CLOCK_SLACK_SECONDS));
+    Ok(readings)
+}
+
 pub(super) fn read_packs(
     repository: &Repository,
     options: &CheckOptions,
@@ -58,7 +72,7 @@ pub(super) fn read_packs(
     report: &mut CheckReport,
     monitor: &dyn Monitor,
 ) -> Result<Readings> {
-    let ledger = repository.catalog().readings()?;
+    let ledger = ledger(repository, options.now)?;
     let mut chosen = options.read.map(|reading| choose(listed, &ledger, reading, options.now)).unwrap_or_default();
     // What is known to be damaged is looked at again each time: it may have been mended.
     let already: HashSet<PackId> = chosen.iter().copied().collect();
@@ -76,7 +90,7 @@ pub(super) fn read_packs(
             return Err(Error::Interrupted);
         }
     }
-    let ledger = repository.catalog().readings()?;
+    let ledger = self::ledger(repository, options.now)?;
     let ages = |id: &PackId| ledger.get(id).map(|at| u64::try_from(options.now - at).unwrap_or(0));
     report.packs_never_read = listed.sizes.keys().filter(|id| ages(id).is_none()).count() as u64;
     report.oldest_unread_seconds =

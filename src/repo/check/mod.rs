@@ -11,7 +11,7 @@ mod places;
 mod structure;
 mod trees;
 
-pub use data::{Reading, Share};
+pub use data::{Reading, Share, ledger};
 
 use super::sync::Chain;
 use super::{Error, Repository, Result};
@@ -142,8 +142,10 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     }
     report.trees_walked = walk.walked;
     structure::check_needs(&snapshots, &listed, &walk.intact, &mut findings);
+    let all_read = snapshots.len() == published.len();
+    structure::check_unread_indexes(&snapshots, all_read, &listed, &mut findings);
     // What nothing uses can be lost without a loss, if it is known what is used.
-    let known = walk.walked && !walk.gaps && snapshots.len() == published.len();
+    let known = walk.walked && !walk.gaps && all_read;
     for (pack, problems) in &places.unsound {
         for problem in problems {
             let object = Key::from(*pack).path();

@@ -5,7 +5,7 @@ use crate::id::{IndexId, LogId, PackId, SnapshotId, to_hex};
 use crate::monitor::{Monitor, Unit};
 use crate::pack::IndexedPack;
 use crate::repo::keys::read_keys;
-use crate::repo::sync::Snapshot;
+use crate::repo::sync::{Chain, Snapshot};
 use crate::repo::{Error, Repository, Result};
 use crate::store::{Key, Kind};
 use std::collections::{HashMap, HashSet};
@@ -17,6 +17,8 @@ pub(super) struct Listed {
     pub sizes: HashMap<PackId, u64>,
     /// Packs that index objects list.
     pub indexed: HashMap<PackId, IndexedPack>,
+    /// Index objects that cannot be read, and why.
+    pub unread: Vec<(String, Error)>,
 }
 
 pub(super) fn check_keys(repository: &Repository, findings: &mut Findings) -> Result<()> {
@@ -60,7 +62,7 @@ pub(super) fn check_listings(
         if let Key::Object(_, name) = object.key {
             match repository.read_index(IndexId(name)) {
                 Ok(packs) => listed.indexed.extend(packs.into_iter().map(|pack| (pack.id, pack))),
-                Err(error) => findings.fault(object.key.path(), &error),
+                Err(error) => listed.unread.push((object.key.path(), error)),
             }
         }
         monitor.advance(1);
@@ -130,7 +132,8 @@ pub(super) fn check_snapshots(
         findings.damage(Key::from(snapshot.id).path(), message);
     }
     let unreadable = set.unreadable.iter().map(|one| one.id);
-    let removed = set.removed.keys().copied();
+    let forgotten = set.marks.forgotten().into_keys();
+    let removed = set.removed.keys().copied().chain(forgotten);
     let there: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).chain(unreadable).chain(removed).collect();
     let mut seen: HashMap<Vec<u8>, SnapshotId> = HashMap::new();
     for snapshot in &set.snapshots {
@@ -145,6 +148,21 @@ pub(super) fn check_snapshots(
         }
     }
     Ok(set.snapshots)
+}
+
+/// What index objects that cannot be read are worth. Nothing is lost with one if all that snapshots need
+/// is listed elsewhere; `all_read` says whether all snapshots are known.
+pub(super) fn check_unread_indexes(snapshots: &[Snapshot], all_read: bool, listed: &Listed, findings: &mut Findings) {
+    let needs = || snapshots.iter().flat_map(|snapshot| &snapshot.manifest.needs);
+    let elsewhere = all_read && needs().all(|need| listed.indexed.contains_key(&need.pack));
+    for (object, error) in &listed.unread {
+        if elsewhere && !error.is_newer() {
+            let what = Chain(error);
+            findings.note(object.clone(), format!("{what}; all that snapshots need is listed elsewhere"));
+        } else {
+            findings.fault(object.clone(), error);
+        }
+    }
 }
 
 /// Whether the packs are there that a snapshot names. `intact` are the snapshots whose every chunk

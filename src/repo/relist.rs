@@ -1,0 +1,62 @@
+//! Index objects: writing one, and writing anew what a lost one listed.
+//!
+//! A pack says itself what it holds, so a lost index object loses nothing to an owner: the next run
+//! that writes reads the footers of the packs that snapshots need and no index lists any more.
+
+use super::sync::Chain;
+use super::{Error, Repository, Result};
+use crate::crypto;
+use crate::id::{IndexId, PackId, object_name};
+use crate::monitor::{Monitor, Unit, Warning};
+use crate::pack::{IndexedPack, PackReader, encode_index};
+use crate::store::Key;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+impl Repository {
+    /// Stores an index object that lists `packs`, and gives its size in bytes.
+    pub(super) fn put_index(&self, packs: &[IndexedPack]) -> Result<u64> {
+        let plain = encode_index(packs)?;
+        let sealed = crypto::seal::seal(&[self.secrets.index_recipient()], &plain)
+            .map_err(|source| Error::Crypto { object: "cannot seal an index object".to_owned(), source })?;
+        let id = IndexId(object_name(&sealed));
+        self.store.put(&Key::from(id), &sealed)?;
+        self.catalog.add_index(id, packs)?;
+        Ok(sealed.len() as u64)
+    }
+
+    /// Lists again the packs that a snapshot needs, that are there (`sizes`), and that no index lists.
+    ///
+    /// Packs that no snapshot needs are left alone: another run may be about to list them, or somebody
+    /// may be about to delete them. A writer cannot read what a pack holds, and leaves all of them.
+    pub(super) fn relist(&self, sizes: &HashMap<PackId, u64>, monitor: &dyn Monitor) -> Result<()> {
+        let listed: HashSet<PackId> = self.catalog.packs()?.into_iter().map(|pack| pack.id).collect();
+        if sizes.keys().all(|id| listed.contains(id)) || self.require_owner("read packs").is_err() {
+            return Ok(());
+        }
+        let set = self.snapshots()?;
+        let needs = set.snapshots.iter().chain(&set.forgotten).flat_map(|snapshot| &snapshot.manifest.needs);
+        let unlisted: BTreeSet<PackId> = needs.map(|need| need.pack).filter(|id| !listed.contains(id)).collect();
+        let lost: Vec<(PackId, u64)> =
+            unlisted.into_iter().filter_map(|id| sizes.get(&id).map(|bytes| (id, *bytes))).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        monitor.phase("index", Unit::Items, Some(lost.len() as u64));
+        let mut found = Vec::new();
+        for (id, sealed_bytes) in lost {
+            let footer = PackReader::open(&*self.store, id, &self.secrets.data_identities())
+                .and_then(|reader| reader.footer(&*self.store));
+            match footer {
+                Ok(footer) => found.push(IndexedPack { id, sealed_bytes, footer }),
+                Err(error) => monitor.warn(&Warning::note(Key::from(id).path(), Chain(&error).to_string())),
+            }
+            monitor.advance(1);
+        }
+        for group in super::writer::groups(&found) {
+            self.put_index(group)?;
+        }
+        let message = format!("no index listed {} packs that snapshots need; they are listed again", found.len());
+        monitor.warn(&Warning::note("index", message));
+        Ok(())
+    }
+}
