@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 """Restores a snapshot from a snap repository without snap: Python 3.9, Linux, `age` and `zstd`.
-
     recover.py REPO IDENTITY list    or:  recover.py REPO IDENTITY SNAPSHOT TARGET
-
 IDENTITY: the file that opens the repository (age or ssh), one that `snap key export` wrote, or `-` for
 a passphrase. SNAPSHOT: the beginning of an id, or `latest`. TARGET: a new or empty folder. Every length
 is compared and age authenticates every object, but BLAKE3 is not in Python's library: names of objects,
 ids of chunks and MACs are NOT checked. Index objects are not read: packs have footers (see FORMAT.md).
 Exit codes: 0 all is back, 1 it cannot work, 3 some attributes could not be set, 4 content is lost.
 """
-import collections, functools, io, json, os, struct, subprocess, sys
+import collections, contextlib, functools, io, json, os, re, struct, subprocess, sys
 
 PLACES, SEGMENTS = {}, {}  # chunk id -> (pack, segment, first byte, length); pack -> its segments
 TOLD, UNZSTD, IDENTITIES = collections.Counter(), ["zstd", "-dcq"], os.memfd_create("identities")
@@ -31,12 +29,10 @@ def open_keys(identity):
     """The repository's own identities, as the person's identity opens them: in memory, never on a disk."""
     found, keys = [b"" if identity == "-" else open(identity, "rb").read()], os.path.join(REPO, "keys")
     for name in sorted(name for name in os.listdir(keys) if name.endswith(".age")):
-        try:
+        with contextlib.suppress(ValueError):  # what is somebody else's
             secrets = json.loads(run(["age", "-d", *([] if identity == "-" else ["-i", identity]), f"{keys}/{name}"]))
             lines = [secrets["index_identity"]] + [epoch["identity"] or "" for epoch in secrets["epochs"]]
             found.append("\n".join(lines).encode())
-        except ValueError:
-            pass  # it is somebody else's
     os.write(IDENTITIES, max(found[1:] or found, key=len))  # an owner's has more in it than a writer's
 
 def snapshots():
@@ -187,13 +183,17 @@ def main(wanted, target=None):
         except (ValueError, struct.error) as error:
             tell("unreadable", f"pack {pack[:8]}: {error}")
     for source in manifest["sources"]:
-        restore(source["tree"], os.fsencode(target))
+        kind, root, project = source["kind"], source["root"], manifest.get("project")
+        own = "files" if project and root == project["directory"] else f"outside{root}"
+        name = own if kind == "files" else f"{kind}s/" + re.sub("[/:]", "_", source["name"])
+        place = os.path.join(target, name) if project else target
+        os.makedirs(place, exist_ok=True)
+        restore(source["tree"], os.fsencode(place))
     return 4 if TOLD["lost"] else 3 if TOLD["differs"] else 0
 
 if len(sys.argv) not in (4, 5) or (sys.argv[3] == "list") != (len(sys.argv) == 4):
     sys.exit(__doc__)
 REPO = sys.argv[1]
-if json.load(open(f"{REPO}/config"))["version"] != 1:
-    sys.exit("this repository is of a version that recover.py does not know")
+if json.load(open(f"{REPO}/config"))["version"] != 1: sys.exit("a repository of a version that is not known here")
 open_keys(sys.argv[2])
 sys.exit(main(*sys.argv[3:]))

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use super::compose_args::ComposeArgs;
 use super::upkeep::ForgetArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -120,7 +121,7 @@ pub enum Command {
     /// Say how far back, how sound, and what to see to next
     #[command(after_help = "Example: snap status\n\
         Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]
-    Status,
+    Status(StatusArgs),
     /// Say who did what, when, and how it ended
     #[command(after_help = "Examples: snap log --stack clinic · snap log --last · snap log 7f3a9c21 --markdown\n\
         An ID is the beginning of a record's id, or of the id of a snapshot that was made or brought back.\n\
@@ -205,33 +206,6 @@ pub struct CreateArgs {
     pub compose: ComposeArgs,
 }
 
-/// Which Compose project, and how it is captured.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Compose projects")]
-pub struct ComposeArgs {
-    /// A Compose file; may be given several times [default: as Compose finds it, or as the containers were started]
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Vec<PathBuf>,
-    /// A file with variables; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub env_file: Vec<PathBuf>,
-    /// Activate a profile; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub profile: Vec<String>,
-    /// The project's name
-    #[arg(short, long, value_name = "NAME")]
-    pub project_name: Option<String>,
-    /// Stop every service that writes while what it writes to is captured, and start it again
-    #[arg(long)]
-    pub stop: bool,
-    /// Only this: files, volume:NAME, image:NAME, database:NAME; may be given several times
-    #[arg(long, value_name = "KIND[:NAME]", conflicts_with = "files_only")]
-    pub only: Vec<String>,
-    /// Only files: no volume, image or database
-    #[arg(long)]
-    pub files_only: bool,
-}
-
 /// See [`Command::List`].
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -302,6 +276,9 @@ pub struct RestoreArgs {
     /// Change only what differs, where the files were or in --target
     #[arg(long)]
     pub in_place: bool,
+    /// Of an application only this: files, volume:NAME, image:NAME, database:NAME; may be given several times
+    #[arg(long, value_name = "KIND[:NAME]")]
+    pub only: Vec<String>,
     /// In place: remove what the snapshot does not have
     #[arg(long)]
     pub exact: bool,
@@ -314,6 +291,14 @@ pub struct RestoreArgs {
     /// Threads [default: one for each processor]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
+}
+
+/// See [`Command::Status`].
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only start what an interrupted capture has left standing still (every command does), and say what
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// See [`Command::Check`].

@@ -1,6 +1,7 @@
 //! The command line: the only place that knows arguments, prints, and decides exit codes.
 
 mod args;
+mod compose_args;
 mod exit;
 mod manual;
 mod progress;

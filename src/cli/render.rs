@@ -15,6 +15,7 @@ use crate::commands::show::{ListedEntry, ShowReport};
 use crate::commands::status::StatusReport;
 use crate::commands::{self, Error, Result};
 use crate::repo::check::{CheckReport, Problem, Severity};
+use crate::stack::application::guard::Repaired;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -96,6 +97,13 @@ impl Output {
     pub fn plan(self, report: &PlanReport) -> Exit {
         let exit = if report.warnings.iter().any(|w| w.incomplete) { Exit::Incomplete } else { Exit::Done };
         self.give(report, exit, |out, style| super::stack_screens::plan(out, style, report))
+    }
+
+    /// What an interrupted capture had left standing still.
+    pub fn repaired(self, repaired: &[Repaired]) -> Exit {
+        let exit = if repaired.iter().all(|one| one.done) { Exit::Done } else { Exit::Failed };
+        let document = serde_json::json!({ "repaired": repaired });
+        self.give(&document, exit, |out, style| super::stack_screens::repaired(out, style, repaired))
     }
 
     /// The snapshots.

@@ -91,7 +91,7 @@ fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> 
 
 fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
     // What an interrupted capture has left standing still runs again before anything else is done.
-    repair(&env.folders.stopped(), &*env.monitor);
+    let repaired = repair(&env.folders.stopped(), &*env.monitor);
     match command {
         Command::Init(args) => {
             let options = commands::init::InitOptions {
@@ -126,7 +126,8 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         }
         Command::Forget(args) => upkeep::forget(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
-        Command::Status => {
+        Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
+        Command::Status(_) => {
             with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
         }
         Command::Log(args) => {
@@ -244,6 +245,7 @@ fn restore_options(args: &RestoreArgs) -> commands::restore::RestoreOptions {
         in_place: args.in_place,
         exact: args.exact,
         paths: args.paths.clone(),
+        only: args.only.clone(),
         unprivileged: args.unprivileged,
         workers: args.threads,
     }

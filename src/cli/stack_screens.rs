@@ -4,6 +4,7 @@ use super::text::{self, Style};
 use crate::commands::application::PlanReport;
 use crate::commands::create::{CreateReport, CreatedSource};
 use crate::repo::manifest::{Coverage, Level, SourceKind};
+use crate::stack::application::guard::Repaired;
 use std::fmt::Write as _;
 
 /// The kinds of line in the order in which they are shown.
@@ -91,6 +92,21 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
         let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
     }
     let _ = writeln!(out, "  to look:  snap restore {id} --target DIR");
+}
+
+pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired]) {
+    if repaired.is_empty() {
+        let _ = writeln!(out, "nothing was left standing still");
+    }
+    for one in repaired {
+        let mark = if one.done { style.good("✓") } else { style.bad("!") };
+        let what = match (one.done, one.started.is_empty()) {
+            (true, true) => "all of it ran already".to_owned(),
+            (true, false) => format!("started again: {}", one.started.join(" ")),
+            (false, _) => "it could not be started; the next command tries again".to_owned(),
+        };
+        let _ = writeln!(out, "{mark} {} (a capture of {}): {what}", one.project, text::local_time(&one.time));
+    }
 }
 
 fn source_line(out: &mut String, source: &CreatedSource) {

@@ -1,6 +1,6 @@
 //! `snap diff`: what differs between two snapshots, or between a snapshot and a folder.
 
-use super::show::{find, open_reader};
+use super::show::{find, open_reader, placed};
 use super::{Env, Result};
 use crate::chunk::Profile;
 use crate::repo::entry::{Entry, Extent, Meta, Node, compare_paths};
@@ -72,26 +72,43 @@ pub fn diff(env: &Env, repository: &Repository, scope: &Scope, before: &str, aft
     let set = repository.snapshots()?;
     let first = find(&set, scope, before)?;
     let mut report = DiffReport { before: first.id.to_string(), after: after.to_owned(), ..DiffReport::default() };
-    let old = entries_of(repository, first, &mut report)?;
-    let new = match find(&set, scope, after) {
+    let (old, new) = match find(&set, scope, after) {
         Ok(second) => {
             report.after = second.id.to_string();
-            entries_of(repository, second, &mut report)?
+            (entries_of(repository, first, true, &mut report)?, entries_of(repository, second, true, &mut report)?)
         }
-        Err(_) if Path::new(after).is_dir() => entries_below(env, repository, Path::new(after), first, &mut report)?,
+        Err(_) if Path::new(after).is_dir() => {
+            let old = entries_of(repository, first, false, &mut report)?;
+            (old, entries_below(env, repository, Path::new(after), first, &mut report)?)
+        }
         Err(error) => return Err(error),
     };
     report.differences = compare(&old, &new);
     Ok(report)
 }
 
-fn entries_of(repository: &Repository, snapshot: &Snapshot, report: &mut DiffReport) -> Result<Vec<Entry>> {
+/// The entries of all parts of a snapshot; of an application's folder alone where it is compared with a folder.
+fn entries_of(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    all_parts: bool,
+    report: &mut DiffReport,
+) -> Result<Vec<Entry>> {
     let mut reader = open_reader(repository, snapshot)?;
     let mut out = Vec::new();
     for source in &snapshot.manifest.sources {
+        if !all_parts && snapshot.manifest.place_of(source).is_some_and(|place| place != "files") {
+            continue;
+        }
         let mut walker = TreeWalker::new(&source.tree);
-        while walker.next(&mut reader, &mut out, 4096)? {}
+        let mut entries = Vec::new();
+        while walker.next(&mut reader, &mut entries, 4096)? {}
         report.problems.extend(walker.lost());
+        let place = |entry| if all_parts { placed(&snapshot.manifest, source, entry) } else { entry };
+        out.extend(entries.into_iter().map(place));
+    }
+    if snapshot.manifest.project.is_some() {
+        out.sort_by(|a, b| compare_paths(&a.path, &b.path));
     }
     Ok(out)
 }

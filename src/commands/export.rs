@@ -1,6 +1,6 @@
 //! `snap export`: a snapshot's files as one tar, for people who have no snap.
 
-use super::show::{find, open_reader};
+use super::show::{find, open_reader, placed};
 use super::{Env, Error, Result};
 use crate::repo::Repository;
 use crate::repo::entry::{Entry, Extent, Node};
@@ -52,6 +52,7 @@ pub fn export(_: &Env, repository: &Repository, scope: &Scope, id: &str, file: &
                 );
             }
             for entry in batch.drain(..) {
+                let entry = placed(&snapshot.manifest, source, entry);
                 append(&mut tar, &mut reader, &entry, file)?;
                 entries += 1;
             }

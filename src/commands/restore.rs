@@ -4,7 +4,7 @@ use super::env::host_name;
 use super::show::{find, open_reader};
 use super::{Env, Error, Result};
 use crate::fs::create_dir_durable;
-use crate::repo::manifest::SourceEntry;
+use crate::repo::manifest::{SourceEntry, SourceKind};
 use crate::repo::select::Scope;
 use crate::repo::{Repository, Snapshot};
 use crate::stack::files::Difference;
@@ -29,6 +29,8 @@ pub struct RestoreOptions {
     pub exact: bool,
     /// Only these paths.
     pub paths: Vec<PathBuf>,
+    /// Only these parts of an application: `KIND[:NAME]`.
+    pub only: Vec<String>,
     /// Leave off set-id bits, capabilities, `trusted.*` attributes and devices.
     pub unprivileged: bool,
     /// Threads; 0 for one for each processor.
@@ -68,9 +70,17 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
     let started = Instant::now();
     let set = repository.snapshots()?;
     let snapshot = find(&set, &options.scope, &options.id)?;
+    if let (Some(target), false) = (&options.target, options.in_place)
+        && snapshot.manifest.project.is_some()
+    {
+        return super::restore_parts::restore_parts(env, repository, snapshot, target, options);
+    }
+    if !options.only.is_empty() {
+        let message = "--only selects among the parts of an application that is restored as plain files";
+        return Err(Error::usage(message, "give --target DIR, and the snapshot of an application"));
+    }
     let source = files_source(snapshot)?;
     let target = choose_target(snapshot, source, options)?;
-    let mut reader = open_reader(repository, snapshot)?;
     let keep = env.own_folders(repository)?;
     refuse_own_folder(&target, &keep)?;
     if options.exact && !snapshot.manifest.complete {
@@ -78,39 +88,33 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         let message = format!("snapshot {id} is incomplete: --exact would remove what it lacks");
         return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
     }
+    repository.require_owner("read what snapshots hold")?;
     prepare_target(&target, options.in_place)?;
+    let folder = folder_restore(options, keep)?;
+    let done = restore_source(env, repository, snapshot, source, &target, &folder)?;
+    if done.entries == 0 && !folder.only.is_empty() && done.lost.iter().all(|lost| !lost.damage) {
+        let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
+        return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
+    }
+    Ok(report(snapshot, target, done, started))
+}
+
+/// How one source's files are put back.
+pub(super) fn folder_restore(options: &RestoreOptions, keep: Vec<(u64, u64)>) -> Result<FolderRestore> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let folder = FolderRestore {
+    Ok(FolderRestore {
         in_place: options.in_place,
         exact: options.exact,
         privileged: rustix::process::geteuid().is_root() && !options.unprivileged,
         only: options.paths.iter().map(|path| inner_path(path)).collect::<Result<_>>()?,
         keep,
         workers: if options.workers == 0 { processors } else { options.workers },
-    };
-    let done = match restore_folder(&mut reader, source, &target, &folder, &*env.monitor).map_err(Error::from) {
-        Err(error) if error.is_catalog_damage() => {
-            // The first attempt may have placed something: the second completes it.
-            repository.catalog().discard()?;
-            reader = open_reader(repository, snapshot)?;
-            let again = FolderRestore { in_place: true, ..folder.clone() };
-            restore_folder(&mut reader, source, &target, &again, &*env.monitor)?
-        }
-        Ok(done) if done.lost.iter().any(|lost| lost.damage) => {
-            // Before something is called damaged, the catalog must be ruled out.
-            repository.relearn()?;
-            reader = open_reader(repository, snapshot)?;
-            again_where_lost(done, &folder, |options| {
-                restore_folder(&mut reader, source, &target, options, &*env.monitor)
-            })?
-        }
-        other => other?,
-    };
-    if done.entries == 0 && !folder.only.is_empty() && done.lost.iter().all(|lost| !lost.damage) {
-        let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
-        return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
-    }
-    Ok(RestoreReport {
+    })
+}
+
+/// What was done, for whoever asked.
+pub(super) fn report(snapshot: &Snapshot, target: PathBuf, done: Restored, started: Instant) -> RestoreReport {
+    RestoreReport {
         snapshot: snapshot.id.to_string(),
         target,
         files: done.files,
@@ -121,7 +125,37 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         lost: done.lost,
         complete: snapshot.manifest.complete,
         seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-    })
+    }
+}
+
+/// Puts one source's files into `target`; what looks damaged is tried once more with what is learnt anew.
+pub(super) fn restore_source(
+    env: &Env,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    source: &SourceEntry,
+    target: &Path,
+    folder: &FolderRestore,
+) -> Result<Restored> {
+    let mut reader = open_reader(repository, snapshot)?;
+    match restore_folder(&mut reader, source, target, folder, &*env.monitor).map_err(Error::from) {
+        Err(error) if error.is_catalog_damage() => {
+            // The first attempt may have placed something: the second completes it.
+            repository.catalog().discard()?;
+            reader = open_reader(repository, snapshot)?;
+            let again = FolderRestore { in_place: true, ..folder.clone() };
+            Ok(restore_folder(&mut reader, source, target, &again, &*env.monitor)?)
+        }
+        Ok(done) if done.lost.iter().any(|lost| lost.damage) => {
+            // Before something is called damaged, the catalog must be ruled out.
+            repository.relearn()?;
+            reader = open_reader(repository, snapshot)?;
+            again_where_lost(done, folder, |options| {
+                restore_folder(&mut reader, source, target, options, &*env.monitor)
+            })
+        }
+        other => other,
+    }
 }
 
 /// What a first attempt had lost is tried once more, and all of it if that cannot be told apart.
@@ -153,11 +187,12 @@ fn files_source(snapshot: &Snapshot) -> Result<&SourceEntry> {
     snapshot
         .manifest
         .sources
-        .first()
+        .iter()
+        .find(|source| source.kind == SourceKind::Files)
         .ok_or_else(|| Error::Usage { message: format!("snapshot {} holds no files", snapshot.id.short()), hint: None })
 }
 
-fn inner_path(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn inner_path(path: &Path) -> Result<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = path.as_os_str().as_bytes();
     let bytes = bytes.strip_prefix(b"./").unwrap_or(bytes);
@@ -216,7 +251,7 @@ fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOpt
 }
 
 /// Nothing may be restored over the repository itself, or into it.
-fn refuse_own_folder(target: &Path, own: &[(u64, u64)]) -> Result<()> {
+pub(super) fn refuse_own_folder(target: &Path, own: &[(u64, u64)]) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let real = real_path(target);
     let inside =
@@ -246,7 +281,7 @@ fn real_path(path: &Path) -> PathBuf {
     }
 }
 
-fn prepare_target(target: &Path, in_place: bool) -> Result<()> {
+pub(super) fn prepare_target(target: &Path, in_place: bool) -> Result<()> {
     let cannot = |operation| move |source| Error::Path { operation, path: target.to_path_buf(), source };
     match std::fs::read_dir(target) {
         Ok(entries) => {

@@ -111,12 +111,28 @@ pub fn entries(
         while more {
             more = walker.next(&mut reader, &mut entries, 1024)?;
             for entry in entries.drain(..) {
+                let entry = placed(&snapshot.manifest, source, entry);
                 visit(source, &entry)?;
             }
         }
         lost.extend(walker.lost());
     }
     Ok(lost)
+}
+
+/// An entry with the path that it has among the parts of an application.
+pub(super) fn placed(manifest: &Manifest, source: &SourceEntry, mut entry: Entry) -> Entry {
+    if let Some(place) = manifest.place_of(source) {
+        let below = |path: &[u8]| match path {
+            b"" => place.as_bytes().to_vec(),
+            path => [place.as_bytes(), b"/", path].concat(),
+        };
+        if let Node::Hardlink(first) = &mut entry.node {
+            *first = below(first);
+        }
+        entry.path = below(&entry.path);
+    }
+    entry
 }
 
 /// A reader for a snapshot, its catalog up to date.
@@ -142,6 +158,14 @@ pub fn cat(repository: &Repository, scope: &Scope, id: &str, path: &str, out: &m
     let mut reader = open_reader(repository, snapshot)?;
     let wanted = path.trim_start_matches("./").trim_end_matches('/').as_bytes();
     for source in &snapshot.manifest.sources {
+        // In an application a path names its part, or is one of the project's own folder.
+        let place = snapshot.manifest.place_of(source);
+        let inner = place.as_ref().and_then(|place| wanted.strip_prefix(place.as_bytes())?.strip_prefix(b"/"));
+        let wanted = match (&place, inner) {
+            (Some(_), Some(inner)) => inner,
+            (Some(place), None) if place != "files" => continue,
+            _ => wanted,
+        };
         let Some(entry) = find_entry(&mut reader, source, wanted)? else { continue };
         return match &entry.node {
             Node::File(extents) => write_content(&mut reader, extents, out),

@@ -263,6 +263,22 @@ impl Manifest {
         (&self.host, &self.stack)
     }
 
+    /// Where a source lies among an application's, as a path of plain files: `files`, `outside/etc/app`,
+    /// `volumes/media`, `images/web_1`, `databases/db`. `None` for a capture of a folder, which has only one.
+    pub fn place_of(&self, source: &SourceEntry) -> Option<String> {
+        let project = self.project.as_ref()?;
+        let name: String = source.name.chars().map(|c| if c == '/' || c == ':' { '_' } else { c }).collect();
+        // A name that a folder cannot have.
+        let name = if name.is_empty() || name.starts_with('.') { format!("_{name}") } else { name };
+        Some(match source.kind {
+            SourceKind::Files if source.root == project.directory => "files".to_owned(),
+            SourceKind::Files => format!("outside/{}", source.root.trim_matches('/')),
+            SourceKind::Volume => format!("volumes/{name}"),
+            SourceKind::Image => format!("images/{name}"),
+            SourceKind::Database => format!("databases/{name}"),
+        })
+    }
+
     /// Bytes of all sources.
     pub fn bytes(&self) -> u64 {
         self.sources.iter().map(|source| source.bytes).sum()

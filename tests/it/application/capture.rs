@@ -149,3 +149,57 @@ fn through_the_engine_a_volume_is_captured_as_it_is_on_disk() {
     };
     assert_eq!(files(&app.sandbox, &disk, None), files(&other, &archive, Some("mine")));
 }
+
+#[test]
+fn an_application_comes_back_as_plain_files() {
+    need!(docker(), root());
+    let outside = tempfile::tempdir_in("/tmp").expect("a folder");
+    let elsewhere = std::fs::canonicalize(outside.path()).expect("a folder");
+    std::fs::create_dir(elsewhere.join("data")).expect("a folder");
+    std::fs::write(elsewhere.join("data/b"), "bind\n").expect("a file");
+    std::fs::write(elsewhere.join("one.env"), "A=1\n").expect("a file");
+    std::fs::write(elsewhere.join("two.env"), "not of the project\n").expect("a file");
+    let more = format!("volumes: ['{0}/data:/bind', 'media:/media',", elsewhere.display());
+    let more = format!("env_file: ['{}/one.env']\n    {more}", elsewhere.display());
+    let app = App::new("plain", &COMPOSE.replace("volumes: ['media:/media',", &more));
+    app.write("conf/app.ini", "x=1\n");
+    app.up();
+    app.exec(
+        "web",
+        "mkdir -p /media/sub && echo hello > /media/sub/a && ln /media/sub/a /media/h && chown -R 33:33 /media",
+    );
+    let report = app.create(&WHAT, exit::DONE);
+    let id = report["snapshot"]["id"].as_str().expect("an id").to_owned();
+    let target = app.sandbox.path("target");
+    app.sandbox.restore(&id, &target);
+    let same =
+        |a: &std::path::Path, b: &str| crate::compare::same(a, &target.join(b)).unwrap_or_else(|text| panic!("{text}"));
+    same(&app.dir, "files");
+    let inner = elsewhere.strip_prefix("/").expect("a full path").display().to_string();
+    same(&elsewhere.join("data"), &format!("outside/{inner}/data"));
+    let names = std::fs::read_dir(target.join("outside").join(&inner)).expect("a folder").flatten();
+    let mut names: Vec<_> = names.map(|entry| entry.file_name().into_string().expect("a name")).collect();
+    names.sort();
+    assert_eq!(names, ["data", "one.env"]);
+    // The hook after the capture has written to the volume since.
+    let hooks = target.join("volumes/media/hooks");
+    assert_eq!(std::fs::read_to_string(&hooks).expect("a file"), "pre\n");
+    assert_eq!(std::fs::read_to_string(target.join("volumes/media/sub/a")).expect("a file"), "hello\n");
+    let stat = std::fs::metadata(target.join("volumes/media")).expect("a folder");
+    assert_eq!((stat.uid(), stat.gid()), (33, 33));
+
+    // Parts of it, and what is looked at in it.
+    app.sandbox.must(&format!("restore {id} --only volume:media --target part"), exit::DONE);
+    assert!(!app.sandbox.path("part/files").exists() && app.sandbox.path("part/volumes/media/h").exists());
+    app.sandbox.must(&format!("restore {id} --target path volumes/media/sub"), exit::DONE);
+    assert!(
+        app.sandbox.path("path/volumes/media/sub/a").exists() && !app.sandbox.path("path/volumes/media/h").exists()
+    );
+    app.sandbox.must(&format!("restore {id} --only volume:none --target none"), exit::USAGE);
+    assert!(!app.sandbox.path("none").exists());
+    assert_eq!(app.sandbox.must(&format!("show {id}:volumes/media/h"), exit::DONE).stdout, "hello\n");
+    assert_eq!(app.sandbox.must(&format!("show {id}:conf/app.ini"), exit::DONE).stdout, "x=1\n");
+    let diff = app.sandbox.json(&format!("diff {id} {}", app.dir.display()));
+    assert_eq!((&diff["differences"], &diff["problems"]), (&serde_json::json!([]), &serde_json::json!([])));
+    app.sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+}
