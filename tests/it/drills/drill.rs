@@ -44,6 +44,7 @@ impl Drill {
     pub fn prepare(stack: &'static str) -> Result<Self, String> {
         let instance = Instance::up(stack)?;
         let sandbox = Sandbox::new();
+        sandbox.init();
         let began = Instant::now();
         let report = snap(&sandbox, &["create", &instance.dir().display().to_string(), "--json"], &[exit::DONE])?;
         let create_seconds = began.elapsed().as_secs_f64();
