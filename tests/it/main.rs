@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod compare_test;
 mod damage;
+mod database;
 mod diffshow;
 mod docker;
 mod drills;
