@@ -3,6 +3,7 @@
 use super::text::{self, Style};
 use crate::commands::application::PlanReport;
 use crate::commands::create::{CreateReport, CreatedSource};
+use crate::monitor::Warning;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
 use crate::stack::application::guard::Repaired;
 use std::fmt::Write as _;
@@ -67,10 +68,10 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     }
     not_kept(out, style, report);
     let missing: Vec<_> = report.warnings.iter().filter(|warning| warning.incomplete).collect();
-    if !missing.is_empty() {
-        let _ = writeln!(out);
-    }
-    for warning in missing.iter().take(limit) {
+    // What has its line among the unprotected is not said twice.
+    let told =
+        |warning: &Warning| report.coverage.iter().any(|l| l.state == "not protected" && l.reason == warning.message);
+    for warning in missing.iter().filter(|warning| !told(warning)).take(limit) {
         let _ = writeln!(out, "  missing    {}: {}", warning.subject, warning.message);
     }
     if missing.len() > limit {
@@ -86,7 +87,7 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
         let _ = writeln!(out, "{} {id}  complete · {cost}", style.good("✓"));
     } else {
         let what = match missing.as_slice() {
-            [one] => format!("INCOMPLETE: {}: {}", one.subject, one.message),
+            [one] => format!("INCOMPLETE: {}", one.subject),
             several => format!("INCOMPLETE: {} things are missing", several.len()),
         };
         let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
@@ -117,13 +118,16 @@ fn source_line(out: &mut String, source: &CreatedSource) {
         (_, Level::Paused) => "paused",
         (_, Level::Live) => "live",
     };
-    let files = match source.kind {
-        SourceKind::Files | SourceKind::Volume => text::count(source.files, "file", "files"),
-        SourceKind::Image | SourceKind::Database => String::new(),
+    let new = match source.new_bytes {
+        0 if source.kind == SourceKind::Image => "known".to_owned(),
+        0 => "nothing new".to_owned(),
+        bytes => format!("{} new", text::bytes(bytes)),
     };
-    let new =
-        if source.new_bytes == 0 { "nothing new".to_owned() } else { format!("{} new", text::bytes(source.new_bytes)) };
-    let files = if files.is_empty() { new } else { format!("{files}, {new}") };
+    let files = match source.kind {
+        SourceKind::Files | SourceKind::Volume => format!("{}, {new}", text::count(source.files, "file", "files")),
+        SourceKind::Image => format!("{}, {new}", source.about),
+        SourceKind::Database => source.about.clone(),
+    };
     let (kind, bytes) = (source.kind.word(), text::bytes(source.bytes));
     let _ = writeln!(out, "  {kind:<10} {:<24} {level:<8} {bytes:>9}  {files}", source.name);
 }

@@ -8,7 +8,7 @@ use super::project::Project as Folder;
 use super::{Env, Error, Result};
 use crate::monitor::{Monitor, Quiet, Warning, lock};
 use crate::repo::Repository;
-use crate::repo::manifest::{Coverage, Stats};
+use crate::repo::manifest::{Coverage, SourceEntry, Stats};
 use crate::repo::writer::Session;
 use crate::stack::application::describe::describe;
 use crate::stack::application::plan::{self, Wish};
@@ -121,12 +121,7 @@ pub fn prepare(env: &Env, folder: &Folder, options: &CreateOptions) -> Result<Op
         let hint = "give files, volume:NAME, image:NAME or database:NAME";
         Only::parse(text).ok_or_else(|| Error::usage(format!("--only {text} means nothing"), hint))
     });
-    let wish = Wish {
-        only: only.collect::<Result<_>>()?,
-        files_only: said.files_only,
-        stop: said.stop,
-        dumps: Default::default(),
-    };
+    let wish = Wish { only: only.collect::<Result<_>>()?, files_only: said.files_only, stop: said.stop };
     let plan = plan::make(&mut project, &wish)?;
     Ok(Some(Prepared { project, plan, notes: quiet.warnings() }))
 }
@@ -187,10 +182,11 @@ pub fn create(
         stack: &stack,
         rules: options.rules(),
         skip: own_folders(env, repository, &folder.root)?,
+        before: &before,
         records: env.folders.stopped(),
         workers: workers(options),
     };
-    let taken = match take(project, plan, &around, &monitor) {
+    let mut taken = match take(project, plan, &around, &monitor) {
         Ok(taken) => taken,
         Err(error) => {
             // What is stored already need not be stored again by the next run.
@@ -200,13 +196,14 @@ pub fn create(
     };
     monitor.phase("storing", crate::monitor::Unit::Items, None);
     session.checkpoint()?;
+    taken.complete(&session)?;
     let names = session.pack_names()?;
     let mut made = draft(repository, options, folder, stack, time, &before);
     let warnings = lock(&monitor.warnings).clone();
     made.project = Some(describe(project, &plan.stops));
     made.complete = !warnings.iter().any(|warning| warning.incomplete);
-    let Taken { sources, states, needs, files_changed, bytes_read, downtime } = taken;
-    made.coverage = coverage(plan, &sources, &warnings);
+    let Taken { sources, states, needs, files_changed, bytes_read, downtime, lines, .. } = taken;
+    made.coverage = coverage(plan, &sources, lines, &warnings);
     made.warnings = warnings.iter().map(Into::into).collect();
     made.stats = Stats {
         files: sources.iter().map(|source| source.files).sum(),
@@ -231,8 +228,14 @@ pub fn create(
 }
 
 /// The plan's lines, as they came true.
-fn coverage(plan: &Plan, sources: &[crate::repo::manifest::SourceEntry], warnings: &[Warning]) -> Vec<Coverage> {
+fn coverage(plan: &Plan, sources: &[SourceEntry], told: Vec<Coverage>, warnings: &[Warning]) -> Vec<Coverage> {
     let mut lines = plan.coverage.clone();
+    for told in told {
+        match lines.iter_mut().find(|line| line.kind == told.kind && line.what == told.what) {
+            Some(line) => *line = told,
+            None => lines.push(told),
+        }
+    }
     for line in lines.iter_mut().filter(|line| line.state == "captured") {
         let subject = format!("{} {}", line.kind, line.what);
         if let Some(warning) = warnings.iter().find(|warning| warning.incomplete && warning.subject == subject) {

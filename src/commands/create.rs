@@ -6,7 +6,7 @@ use super::project::Project;
 use super::{Env, Error, Result};
 use crate::id::SnapshotId;
 use crate::monitor::{Monitor, Unit, Warning, lock};
-use crate::repo::manifest::{Coverage, Manifest, Rules, SourceEntry, SourceKind, Stats, VERSION};
+use crate::repo::manifest::{Coverage, Detail, Manifest, Rules, SourceEntry, SourceKind, Stats, VERSION};
 use crate::repo::needs::Needs;
 use crate::repo::writer::Session;
 use crate::repo::{self, Repository, SnapshotSet};
@@ -14,6 +14,7 @@ use crate::stack::application::guard::Downtime;
 use crate::stack::application::take::state_file;
 use crate::stack::capture::{FolderOptions, capture_folder};
 use crate::stack::files::Excludes;
+use crate::stack::source::database::{Kind, summary};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,9 @@ pub struct CreatedSource {
     pub files: u64,
     /// Bytes that were new.
     pub new_bytes: u64,
+    /// What more there is to say of it, for people; empty for files.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
     /// How consistent it is.
     pub level: repo::manifest::Level,
 }
@@ -265,7 +269,23 @@ fn created_source(source: &SourceEntry) -> CreatedSource {
         bytes: source.bytes,
         files: source.files,
         new_bytes: source.new_bytes,
+        about: about(source),
         level: source.level,
+    }
+}
+
+/// What only its kind has, in a few words.
+fn about(source: &SourceEntry) -> String {
+    match &source.detail {
+        Some(Detail::Database(detail)) => {
+            let kind = Kind::from_word(&detail.engine).map_or(detail.engine.as_str(), |kind| kind.name());
+            format!("{kind} {}: {}", detail.version, summary(detail))
+        }
+        Some(Detail::Image(detail)) => {
+            let id = detail.id.trim_start_matches("sha256:");
+            format!("sha256:{}", id.get(..8).unwrap_or(id))
+        }
+        Some(Detail::Volume(_)) | None => String::new(),
     }
 }
 

@@ -20,7 +20,8 @@ use crate::repo::manifest::{Detail, SourceEntry};
 use crate::repo::{Repository, Snapshot};
 use crate::stack::application::Only;
 use crate::stack::restore::{FolderRestore, Restored};
-use std::path::Path;
+use crate::stack::source::image::write_image;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Restores the parts of an application that `options` select below `target`.
@@ -55,6 +56,11 @@ pub(super) fn restore_parts(
         let parent = at.parent().unwrap_or(&target);
         let made = if source_is_image(source) { create_dir_durable(parent) } else { create_dir_durable(&at) };
         made.map_err(|source| Error::Path { operation: "make the folder", path: at.clone(), source })?;
+        if source_is_image(source) {
+            all.bytes += write_tar(repository, source, &at, folder.workers)?;
+            (all.entries, all.files) = (all.entries + 1, all.files + 1);
+            continue;
+        }
         let options = FolderRestore { only, in_place: true, ..folder.clone() };
         let done = restore_source(env, repository, snapshot, source, &at, &options)?;
         add(&mut all, &place, done);
@@ -65,6 +71,14 @@ pub(super) fn restore_parts(
         return Err(Error::usage(message, format!("snap show {id} --files lists what is")));
     }
     Ok(report(snapshot, target, all, started))
+}
+
+/// Writes an image as `NAME.tar`.
+fn write_tar(repository: &Repository, source: &SourceEntry, at: &Path, workers: usize) -> Result<u64> {
+    let mut path = at.as_os_str().to_owned();
+    path.push(".tar");
+    let path = PathBuf::from(path);
+    write_image(repository, source, &path, workers).map_err(|source| Error::Path { operation: "write", path, source })
 }
 
 /// A source, where it goes, and what of it; all if that is empty.

@@ -5,8 +5,11 @@ use super::observe::Observed;
 use super::plan::{ImageItem, NOT_SELECTED, Plan, VolumeItem, Way, Wish};
 use super::project::Project;
 use super::select::{Only, Stops, is_named, is_selected, level_of};
+use super::take_engine::find_databases;
 use super::{Result, images, volumes};
+use crate::docker::Status;
 use crate::repo::manifest::{Level, SourceKind};
+use crate::stack::source::database::Database;
 
 /// Decides what becomes of each volume.
 pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observed, wish: &Wish) {
@@ -50,7 +53,11 @@ pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observ
                 .mounts
                 .iter()
                 .any(|(service, target)| rules(service).is_some_and(|r| r.copies_live(target, Some(name))));
-        let fate = item.database.map_or(Fate::Copy(None), |server| fate(server, &item.writers, plan, wish, asked));
+        let holds = |database: &&Database| database.mounts.iter().any(|mount| mount.name == item.volume.name);
+        if let Some(database) = plan.running.iter().find(holds) {
+            item.database = Some(database.kind.name());
+        }
+        let fate = item.database.map_or(Fate::Copy(None), |server| fate(server, &item.writers, plan, asked));
         match fate {
             Fate::Copy(said) => {
                 item.live = said.is_some();
@@ -101,7 +108,7 @@ pub(super) fn take_images(plan: &mut Plan, project: &Project, observed: &mut Obs
             plan.line("image", what, "skipped", "snap.exclude");
         } else {
             let id = item.image.id.trim_start_matches("sha256:").chars().take(8).collect::<String>();
-            plan.unprotected("image", &what, &format!("sha256:{id} is not kept: this version keeps no images"));
+            plan.line("image", what, "captured", format!("sha256:{id}"));
             plan.images.push(item);
         }
     }
@@ -113,4 +120,34 @@ pub(super) fn take_images(plan: &mut Plan, project: &Project, observed: &mut Obs
         }
     }
     Ok(())
+}
+
+/// Decides which databases are dumped. One that does not run is not: its files are copied as they lie.
+pub(super) fn take_databases(plan: &mut Plan, project: &Project, observed: &Observed, wish: &Wish) {
+    if wish.files_only {
+        return;
+    }
+    let (found, wrong) = find_databases(project, observed);
+    for warning in wrong {
+        let name = warning.subject.trim_start_matches("database ").to_owned();
+        plan.unprotected("database", &name, &warning.message);
+    }
+    for item in found {
+        let (name, kind) = (item.database.service.clone(), item.database.kind.name());
+        match item.container.state.status {
+            Status::Running | Status::Paused => plan.running.push(item.database.clone()),
+            _ => {
+                plan.line("database", name, "skipped", format!("{kind} does not run; its files are copied"));
+                continue;
+            }
+        }
+        if !is_selected(&wish.only, SourceKind::Database, &[&name]) {
+            plan.line("database", name, "skipped", NOT_SELECTED);
+        } else if item.container.state.status == Status::Paused {
+            plan.unprotected("database", &name, "its container is paused: the server cannot answer");
+        } else {
+            plan.line("database", name, "captured", format!("{kind}, by its own client"));
+            plan.databases.push(item);
+        }
+    }
 }

@@ -125,7 +125,7 @@ fn take_bind(
         binds::Place::File(_) => "a single file outside of the project",
     };
     let asked = rules.is_some_and(|rules| rules.copies_live(&bind.target, None));
-    let left_out = databases_in(plan, &real, observed, wish, asked);
+    let left_out = databases_in(plan, &real, observed, asked);
     if !left_out.contains(&real) {
         plan.line("bind", what, "captured", reason);
     }
@@ -133,7 +133,7 @@ fn take_bind(
 }
 
 /// Folders of running databases in a bind: they are left out, and each gets its line.
-fn databases_in(plan: &mut Plan, path: &Path, observed: Option<&Observed>, wish: &Wish, asked: bool) -> Vec<PathBuf> {
+fn databases_in(plan: &mut Plan, path: &Path, observed: Option<&Observed>, asked: bool) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for (server, inner) in dbdir::recognise(path) {
         let inner = std::fs::canonicalize(&inner).unwrap_or(inner);
@@ -142,7 +142,7 @@ fn databases_in(plan: &mut Plan, path: &Path, observed: Option<&Observed>, wish:
             continue;
         }
         let what = inner.display().to_string();
-        match fate(server, &writers, plan, wish, asked) {
+        match fate(server, &writers, plan, asked) {
             Fate::Copy(_) => {}
             Fate::Dumped(reason) => {
                 plan.line("bind", what, "skipped", reason);
@@ -167,16 +167,16 @@ pub(super) enum Fate {
     Torn(String),
 }
 
-pub(super) fn fate(server: &str, writers: &BTreeSet<Writer>, plan: &Plan, wish: &Wish, asked: bool) -> Fate {
+pub(super) fn fate(server: &str, writers: &BTreeSet<Writer>, plan: &Plan, asked: bool) -> Fate {
     if level_of(writers, &plan.stops) == Level::Stopped {
         return Fate::Copy(None);
     }
     if asked {
         return Fate::Copy(Some(format!("a live copy of {server}'s files, as asked: it may be torn")));
     }
-    let dumped = writers.iter().find_map(|writer| wish.dumps.get(&writer.service));
+    let dumped = plan.running.iter().find(|database| writers.iter().any(|w| w.service == database.service));
     match dumped {
-        Some(name) => Fate::Dumped(format!("the dump of {name} is the authority")),
+        Some(database) => Fate::Dumped(format!("the dump of {} is the authority", database.service)),
         None => Fate::Torn(format!(
             "{server} writes to it and there is no dump: a live copy would be torn; --stop or the label snap.stop makes a whole one"
         )),

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod project;
 pub mod select;
 pub mod take;
+pub mod take_engine;
 pub mod volumes;
 
 pub use observe::Observed;

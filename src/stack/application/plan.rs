@@ -3,17 +3,18 @@
 //! It is made without changing anything. Each thing gets one line: captured, skipped by a rule, or not protected
 //! with the reason; what was selected and cannot be protected makes the snapshot incomplete.
 
-use super::contents::{is_image, take_images, take_volumes};
+use super::contents::{is_image, take_databases, take_images, take_volumes};
 use super::folders::{folders, project_files};
 use super::observe::{Observed, is_active};
 use super::project::Project;
 use super::select::{Only, Stops, Writer, level_of};
 use super::{Error, Result, images};
-use crate::docker::{Image, Volume};
+use crate::docker::{Container, Image, Volume};
 use crate::monitor::Warning;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
 use crate::stack::compose::MountKind;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::stack::source::database::Database;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What is wanted of a capture.
@@ -25,8 +26,6 @@ pub struct Wish {
     pub files_only: bool,
     /// Stop everything that writes.
     pub stop: bool,
-    /// Services whose databases are dumped, and how each goes by.
-    pub dumps: BTreeMap<String, String>,
 }
 
 /// A folder to be captured.
@@ -86,6 +85,22 @@ pub struct VolumeItem {
     pub live: bool,
 }
 
+impl VolumeItem {
+    /// How consistent its capture is.
+    pub fn level(&self, stops: &Stops) -> Level {
+        level_of(&self.writers, stops)
+    }
+}
+
+/// A database to be dumped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseItem {
+    /// The container in which it runs.
+    pub container: Container,
+    /// What is known of it.
+    pub database: Database,
+}
+
 /// An image to be captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageItem {
@@ -114,6 +129,10 @@ pub struct Plan {
     pub volumes: Vec<VolumeItem>,
     /// Images.
     pub images: Vec<ImageItem>,
+    /// Databases that are dumped.
+    pub databases: Vec<DatabaseItem>,
+    /// Databases that run, dumped or not: their files are not copied.
+    pub running: Vec<Database>,
     /// Which services stand still.
     pub stops: Stops,
     /// A line for each thing.
@@ -136,21 +155,21 @@ pub fn make(project: &mut Project, wish: &Wish) -> Result<Plan> {
         let found = plan.folders.iter().any(|item| named(SourceKind::Files, &[&item.name]))
             || plan.volumes.iter().any(|item| named(SourceKind::Volume, &[&item.name, &item.volume.name]))
             || plan.images.iter().any(|item| is_image(only, item))
-            || wish.dumps.iter().any(|(service, name)| named(SourceKind::Database, &[service, name]));
+            || plan.databases.iter().any(|item| named(SourceKind::Database, &[&item.database.service]));
         // What was looked at and cannot be captured was selected all the same, and its line says why it is not there.
         let told = plan.coverage.iter().filter(|line| line.reason != NOT_SELECTED);
         let told = told.filter(|line| line.kind == only.kind.word());
         if !found && !told.into_iter().any(|line| only.name.as_ref().is_none_or(|name| *name == line.what)) {
-            return Err(Error::NothingSelected { selector: only.text(), there: there(&plan, wish) });
+            return Err(Error::NothingSelected { selector: only.text(), there: there(&plan) });
         }
     }
     Ok(plan)
 }
 
-fn there(plan: &Plan, wish: &Wish) -> String {
-    let lines = plan.coverage.iter().filter(|line| matches!(line.kind.as_str(), "files" | "volume" | "image"));
-    let mut all: Vec<String> = lines.map(|line| format!("{}:{}", line.kind, line.what)).collect();
-    all.extend(wish.dumps.values().map(|name| format!("database:{name}")));
+fn there(plan: &Plan) -> String {
+    let selectable = ["files", "volume", "image", "database"];
+    let lines = plan.coverage.iter().filter(|line| selectable.contains(&line.kind.as_str()));
+    let all: Vec<String> = lines.map(|line| format!("{}:{}", line.kind, line.what)).collect();
     if all.is_empty() { "nothing that can be selected".to_owned() } else { all.join(" ") }
 }
 
@@ -162,6 +181,7 @@ fn fill(
 ) -> Result<std::result::Result<Observed, String>> {
     if let Ok(seen) = &observed {
         plan.stops = stops(project, seen, wish);
+        take_databases(plan, project, seen, wish);
     }
     folders(plan, project, observed.as_ref().ok(), wish);
     project_files(plan, project, wish);

@@ -48,6 +48,8 @@ pub struct Project {
     pub files: ProjectFiles,
     /// What is said of each service.
     pub rules: BTreeMap<String, ServiceRules>,
+    /// The labels of each service, with what settings say.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Its services in the order in which they start.
     pub order: Vec<String>,
     /// What the engine says, or why it says nothing.
@@ -92,7 +94,7 @@ pub fn load(choice: &Choice, monitor: &dyn Monitor) -> Result<Option<Project>> {
         Err(reason) => Err(reason),
     };
     let files = project_files(&selection, &model)?;
-    let mut rules = BTreeMap::new();
+    let (mut rules, mut all_labels) = (BTreeMap::new(), BTreeMap::new());
     for (name, service) in &model.services {
         let mut labels = service.labels.clone();
         let settings = choice.services.get(name).into_iter().flatten();
@@ -100,13 +102,14 @@ pub fn load(choice: &Choice, monitor: &dyn Monitor) -> Result<Option<Project>> {
         rules.insert(name.clone(), ServiceRules::read(name, &labels)?);
         // A check that cannot be asked is found now, not when a restore needs it.
         checks_of_labels(name, &labels)?;
+        all_labels.insert(name.clone(), labels);
     }
     for name in choice.services.keys().filter(|name| !model.services.contains_key(*name)) {
         monitor
             .warn(&Warning::note(name, "snap.toml has settings for this service, and the project has no such service"));
     }
     let order = order::start_order(&model);
-    Ok(Some(Project { selection, tool, model, files, rules, order, observed }))
+    Ok(Some(Project { selection, tool, model, files, rules, labels: all_labels, order, observed }))
 }
 
 /// The model from a tool, or from reading where none is there.

@@ -10,17 +10,19 @@ use super::guard::{Downtime, Held, held};
 use super::observe::{Observed, is_active, is_one_off, service_of};
 use super::plan::{FolderItem, Plan, VolumeItem};
 use super::project::Project;
-use super::select::{Stops, Writer, level_of};
+use super::select::{Stops, Writer};
+use super::take_engine::{take_databases, take_images};
 use crate::docker::{ExecSpec, Status};
 use crate::monitor::{Monitor, Warning};
-use crate::repo::manifest::{Level, Rules, SourceEntry, SourceKind};
+use crate::repo::manifest::{Coverage, Level, Rules, SourceEntry, SourceKind};
 use crate::repo::needs::Needs;
 use crate::repo::state::StateWriter;
 use crate::repo::sync::Chain;
 use crate::repo::writer::{PackRef, Session};
-use crate::repo::{self, Repository};
+use crate::repo::{self, Repository, SnapshotSet};
 use crate::stack::capture::{self, FolderOptions, capture_folder};
 use crate::stack::files::Excludes;
+use crate::stack::source::image::CapturedImage;
 use crate::stack::source::volume::VolumeCapture;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -42,6 +44,8 @@ pub struct Surroundings<'a, 's> {
     pub rules: Rules,
     /// Folders that are never captured, by device and inode number.
     pub skip: Vec<(u64, u64)>,
+    /// The snapshots that there are.
+    pub before: &'a SnapshotSet,
     /// Where records of stopped services are kept.
     pub records: PathBuf,
     /// Threads.
@@ -55,6 +59,10 @@ pub struct Taken {
     pub sources: Vec<SourceEntry>,
     /// The next file-state caches, to be finished once the manifest is committed.
     pub states: Vec<(StateWriter, PathBuf)>,
+    /// Images, which become sources when all is stored: [`Taken::complete`].
+    pub images: Vec<CapturedImage>,
+    /// How each image and database was captured.
+    pub lines: Vec<Coverage>,
     /// Segments that they need.
     pub needs: Needs<PackRef>,
     /// Regular files that were read.
@@ -127,6 +135,10 @@ fn take_sources(
     taken: &mut Taken,
     monitor: &dyn Monitor,
 ) -> std::result::Result<(), TakeError> {
+    if let Some(observed) = observed {
+        take_images(plan, around, observed, taken, monitor)?;
+        take_databases(plan, around, observed, taken, monitor)?;
+    }
     let folders = plan.folders.iter().map(Item::Folder);
     let items = folders.chain(plan.volumes.iter().map(Item::Volume));
     let (later, now): (Vec<_>, Vec<_>) = items.partition(|item| item.must_wait(&plan.stops));
@@ -189,7 +201,7 @@ fn take_item(
             (format!("files {}", item.name), item.is_project, result)
         }
         Item::Volume(item) => {
-            let level = level_of(&item.writers, &plan.stops);
+            let level = item.level(&plan.stops);
             let result = take_volume(item, level, around, observed, taken, monitor);
             (format!("volume {}", item.name), false, result)
         }

@@ -30,7 +30,7 @@ pub struct ServiceRules {
     pub hook_post: Option<String>,
     /// Which database it is; `none` if it is none.
     pub database: Option<String>,
-    /// More that is said of its database, by what follows `snap.database.`.
+    /// More that is said of its database: what follows `snap.database.`, and `snap.dump` and `snap.restore`.
     pub database_options: BTreeMap<String, String>,
 }
 
@@ -68,6 +68,9 @@ impl ServiceRules {
             "hook.pre" => self.hook_pre = Some(said(value)?),
             "hook.post" => self.hook_post = Some(said(value)?),
             "database" => self.database = Some(said(value)?.to_lowercase()),
+            "dump" | "restore" => {
+                self.database_options.insert(key.to_owned(), said(value)?);
+            }
             _ => {
                 if let Some(option) = key.strip_prefix("database.") {
                     self.database_options.insert(option.to_owned(), value.to_owned());

@@ -4,6 +4,7 @@ mod capture;
 mod guard;
 mod model;
 mod refusals;
+mod whole;
 
 use crate::docker::busybox_image;
 use crate::snap::Sandbox;
@@ -58,6 +59,14 @@ impl App {
     /// A program in a service's container.
     pub fn exec(&self, service: &str, script: &str) -> String {
         self.compose(&["exec", "-T", service, "sh", "-c", script])
+    }
+
+    /// [`App::exec`], or that it failed.
+    pub fn try_exec(&self, service: &str, script: &str) -> Result<(), String> {
+        let mut command = self.sandbox.command("docker");
+        command.args(["compose", "exec", "-T", service, "sh", "-c", script]).current_dir(&self.dir);
+        let done = command.output().map_err(|error| error.to_string())?;
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
     }
 
     /// The states of the project's containers: `service state`, sorted.
