@@ -1,7 +1,7 @@
 //! Images on newer engines than the installed one: Docker 26 with both of its stores. Debian's packages of it are
 //! unpacked beside, nothing is installed (`tests/engines/`).
 
-use super::image_source::{Images, Repo, detail, from_afar, layers_of, odd_image};
+use super::image_source::{Images, Repo, by_hand, detail, from_afar, layers_of, odd_image};
 use super::need::{Need, docker, need, root};
 use sha2_of::digest;
 use snap::docker::{Endpoint, Engine};
@@ -90,6 +90,7 @@ fn there_and_back(beside: &Beside, engine: &Engine, name: &str, way: Way) {
     let back = engine.image(name).expect("its tag");
     assert_eq!((&back.id, &back.layers), (&image.id, &image.layers));
     assert_eq!(repo.load(engine, &made.source), (image.id, false));
+    by_hand(&beside.engine, &repo, &made.source, name);
 }
 
 fn unzipped(layer: Vec<u8>) -> Vec<u8> {

@@ -283,14 +283,22 @@ fn a_removed_image_comes_back_with_its_id_and_tags() {
         assert_eq!(repo.load(engine, &made.source), (image.id.clone(), false));
         assert_eq!(plan_tags(engine, &id, std::slice::from_ref(&tag), true, "a1").expect("a plan"), []);
     }
-    let file = repo.folder.path().join("web.tar");
     let made = repo.create(&engines[0], &image).expect("captured");
-    engines[0].remove_image(&tag).expect("it goes");
-    assert_eq!(write_image(&repo.repository, &made.source, &file, 2).expect("a file"), made.source.bytes);
-    let load = Command::new("docker").args(["load", "-q", "-i"]).arg(&file).output().expect("docker load");
-    assert!(load.status.success());
-    assert!(engines[0].image(&image.id).is_ok());
-    engines[0].remove_image(&image.id).expect("it goes");
+    by_hand(&engines[0], &repo, &made.source, &tag);
+}
+
+/// Removes the image `tag` and loads it as a person would, from a file.
+pub fn by_hand(engine: &Engine, repo: &Repo, source: &SourceEntry, tag: &str) {
+    engine.remove_image(tag).expect("it goes");
+    let file = repo.folder.path().join("web.tar");
+    let bytes = write_image(&repo.repository, source, &file, 2).expect("a file");
+    assert_eq!(bytes, file.metadata().expect("the file").len());
+    let mut load = Command::new("docker");
+    load.env("DOCKER_HOST", engine.endpoint().to_string()).args(["load", "-q", "-i"]).arg(&file);
+    let loaded = load.output().expect("docker load");
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    assert_eq!(engine.image(tag).expect("its tag").id, detail(source).id);
+    std::fs::remove_file(file).expect("it is removed");
 }
 
 #[test]

@@ -6,14 +6,15 @@
 //! were interrupted, and end in the same state.
 
 use super::IMAGE_FILE;
+use super::named::copy_with_tags;
 use crate::docker::{Engine, Error, Result};
 use crate::monitor::Monitor;
-use crate::repo::manifest::{ImageDetail, SourceEntry};
+use crate::repo::manifest::{Detail, ImageDetail, SourceEntry};
 use crate::repo::{self, Repository};
 use crate::stack::source::content::FileContent;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -170,23 +171,27 @@ fn kept_name(tag: &str, mark: &str) -> String {
     format!("{KEPT}/{mark}/{}:{version}", repository.replace(':', "-").to_ascii_lowercase())
 }
 
-/// Writes a source's image as the new file `path`, for `docker load`.
+/// Writes a source's image as the new file `path`, which `docker load` takes, tags included; gives
+/// its size in bytes.
 ///
 /// # Errors
 /// The snapshot cannot be read, or the file cannot be written; a half one is removed.
 pub fn write_image(repository: &Repository, source: &SourceEntry, path: &Path, workers: usize) -> io::Result<u64> {
     let content = FileContent::of(repository, &source.tree, IMAGE_FILE.as_bytes(), workers);
     let mut content = content.map_err(io::Error::other)?;
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = io::copy(&mut content, &mut file).and_then(|bytes| file.flush().map(|()| bytes));
-    match written.and_then(|bytes| file.sync_all().map(|()| bytes)) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) => {
-            // The error that led here is the one to tell.
-            let _half = std::fs::remove_file(path);
-            Err(error)
-        }
+    let tags = match &source.detail {
+        Some(Detail::Image(detail)) => detail.tags.as_slice(),
+        _ => &[],
+    };
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let written = copy_with_tags(&mut content, &mut out, tags)
+        .and_then(|bytes| out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all().map(|()| bytes));
+    if written.is_err() {
+        // The error that led here is the one to tell.
+        let _half = std::fs::remove_file(path);
     }
+    written
 }
 
 #[cfg(test)]

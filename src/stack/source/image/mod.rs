@@ -8,6 +8,7 @@
 
 mod digest;
 mod load;
+mod named;
 mod saved;
 mod split;
 mod store;
