@@ -13,7 +13,7 @@ use super::project::Project;
 use super::select::{Stops, Writer};
 use super::take_engine::{take_databases, take_images};
 use crate::docker::{ExecSpec, Status};
-use crate::monitor::{Monitor, Warning};
+use crate::monitor::{Monitor, Quiet, Warning};
 use crate::repo::manifest::{Coverage, Level, Rules, SourceEntry, SourceKind};
 use crate::repo::needs::Needs;
 use crate::repo::state::StateWriter;
@@ -305,7 +305,10 @@ fn run_hooks(project: &Project, observed: Option<&Observed>, before: bool, monit
         monitor.item(&format!("{label} of {name}"));
         let mut spec = ExecSpec::new(["sh", "-c", command.as_str()]);
         spec.limit = Some(HOOK_LIMIT);
-        let failed = match observed.engine.run(&container.id, &spec, None, monitor) {
+        // What a hook before has begun is ended also when the person stops the capture.
+        let quiet = Quiet::default();
+        let watch: &dyn Monitor = if before { monitor } else { &quiet };
+        let failed = match observed.engine.run(&container.id, &spec, None, watch) {
             Ok(output) if output.exit_code == 0 => continue,
             Ok(output) => format!("{label} ended with {}", output.exit_code),
             Err(error) => format!("{label} failed: {error}"),

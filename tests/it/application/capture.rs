@@ -203,3 +203,18 @@ fn an_application_comes_back_as_plain_files() {
     assert_eq!((&diff["differences"], &diff["problems"]), (&serde_json::json!([]), &serde_json::json!([])));
     app.sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
 }
+
+#[test]
+fn an_application_comes_back_without_snap() {
+    need!(docker(), root(), program("python3"), program("age"), program("zstd"));
+    let app = app("recover");
+    app.create(&WHAT, exit::DONE);
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recover.py");
+    let (repo, identity, target) = (app.sandbox.repo(), app.sandbox.identity(), app.sandbox.path("back"));
+    let mut command = app.sandbox.command("python3");
+    output(command.arg(script).args([&repo, &identity]).arg("latest").arg(&target));
+    crate::compare::same(&app.dir, &target.join("files")).unwrap_or_else(|text| panic!("{text}"));
+    assert_eq!(std::fs::read_to_string(target.join("volumes/media/sub/a")).expect("a file"), "hello\n");
+    let stat = std::fs::metadata(target.join("volumes/media")).expect("a folder");
+    assert_eq!((stat.uid(), stat.gid(), stat.mode() & 0o7777), (33, 34, 0o751));
+}

@@ -209,3 +209,28 @@ fn a_running_project_tells_how_it_was_started() {
     let report = app.create(&["--plan"], exit::DONE);
     assert_eq!(report["coverage"].as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn what_the_older_tool_runs_is_captured_by_it() {
+    need!(docker(), root(), program("docker-compose"));
+    let compose = "version: '3.8'\nservices:\n  web:\n    image: IMAGE\n    command: sleep 1000\n    volumes: ['media:/media']\n    stop_grace_period: 0s\nvolumes: {media: {}}\n";
+    let app = App::new("older", compose);
+    output(app.sandbox.command("docker-compose").args(["up", "-d"]).current_dir(&app.dir));
+    let report = app.create(&["--stop", "--only", "volume", "--only", "files"], exit::DONE);
+    assert_eq!(report["downtime"]["stopped"], serde_json::json!(["web"]));
+    let id = report["snapshot"]["id"].as_str().expect("an id");
+    let project = app.sandbox.json(&format!("show {id}"))["manifest"]["project"].clone();
+    assert!(project["compose"].as_str().is_some_and(|text| text.starts_with("docker-compose 1.")), "{project}");
+    assert_eq!(project["services"][0]["containers"][0]["name"], format!("{}_web_1", app.name));
+    let words: Vec<String> = serde_json::from_value(project["arguments"].clone()).expect("words");
+    let services =
+        output(app.sandbox.command("docker-compose").args(words).args(["config", "--services"]).current_dir("/"));
+    assert_eq!(services, "web\n");
+    // The same by setting, whatever runs.
+    app.write("snap.toml", "[compose]\ntool = \"docker compose\"\n");
+    let report = app.create(&["--only", "volume"], exit::DONE);
+    let id = report["snapshot"]["id"].as_str().expect("an id");
+    let project = app.sandbox.json(&format!("show {id}"))["manifest"]["project"].clone();
+    assert!(project["compose"].as_str().is_some_and(|text| text.starts_with("docker compose 2.")), "{project}");
+    assert_eq!(app.states(), ["web running"]);
+}
