@@ -37,6 +37,7 @@ struct Beside {
 
 impl Beside {
     fn start(store: &str) -> Self {
+        let bridge = installed_bridge();
         let folder = PathBuf::from(format!("/var/tmp/snap-it-engine-{store}-{}", std::process::id()));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/start");
         let mut command = Command::new(script);
@@ -45,7 +46,11 @@ impl Beside {
         let begun = Instant::now();
         loop {
             match Engine::connect(Endpoint::Unix(folder.join("docker.sock"))) {
-                Ok(engine) => return Self { child, engine, folder },
+                Ok(engine) => {
+                    let beside = Self { child, engine, folder };
+                    assert!(bridge == installed_bridge(), "it changed the network of the installed engine");
+                    return beside;
+                }
                 Err(_) if begun.elapsed() < Duration::from_secs(60) => std::thread::sleep(Duration::from_millis(100)),
                 Err(error) => {
                     let log = std::fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
@@ -69,6 +74,11 @@ impl Drop for Beside {
         let _gone = self.child.kill().and_then(|()| self.child.wait());
         let _gone = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The bridge of the installed engine, if it has one.
+fn installed_bridge() -> Option<String> {
+    std::fs::read_to_string("/sys/class/net/docker0/ifindex").ok()
 }
 
 /// Captures the image `name` of `beside`, removes it, and puts it back.

@@ -198,10 +198,7 @@ impl ImageCapture<'_, '_> {
             Err(reason) => return Ok(Err(reason)),
         };
         match stored {
-            Some(stored) => {
-                monitor.total(stored.bytes());
-                self.store(wanted, Way::Store, Box::new(stored.archive()), monitor)
-            }
+            Some(stored) => self.store(wanted, Way::Store, Box::new(stored.archive()), monitor),
             None => match self.engine.export_images(&[id], monitor) {
                 Ok(body) => {
                     let watched = Saved::new(body, id, &wanted.image.layers);

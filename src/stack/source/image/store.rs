@@ -104,11 +104,6 @@ fn damaged(what: &str) -> io::Error {
 }
 
 impl StoredImage {
-    /// Bytes of its layers.
-    pub fn bytes(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.bytes).sum()
-    }
-
     /// Its archive.
     pub fn archive(self) -> Archive {
         let mut parts = VecDeque::new();
