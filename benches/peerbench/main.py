@@ -59,6 +59,7 @@ def main():
             options.json.write_text(json.dumps(results.raw(), indent=1))
     if not options.keep:
         shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(rows.past(work), ignore_errors=True)
     text = report.tables(results, [row for row in wanted if row.show], options.runs)
     print(text)
     if options.markdown:
