@@ -1,5 +1,6 @@
 //! Exit codes and hints, in one place.
 
+use super::args::Command;
 use crate::commands::Error;
 use crate::stack::{application, compose, files};
 use crate::{crypto, repo, store};
@@ -40,6 +41,8 @@ pub fn exit_of(error: &Error) -> Exit {
         Error::Usage { .. } | Error::Settings { .. } | Error::Files(files::Error::Pattern { .. }) => Exit::Usage,
         Error::Path { .. } | Error::Stream { .. } | Error::Files(_) | Error::State { .. } => Exit::Failed,
         Error::Application(error) => exit_of_application(error),
+        // Whatever is wrong with it: nothing at hand opens the repository.
+        Error::Identity(_) => Exit::WrongKey,
         Error::Crypto(error) => exit_of_crypto(error),
         Error::Repo(error) => exit_of_repo(error),
     }
@@ -79,8 +82,30 @@ fn exit_of_repo(error: &repo::Error) -> Exit {
     }
 }
 
+/// What a command is for, as far as a hint depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Something new is stored.
+    Capture,
+    /// Something is put back.
+    Restore,
+    /// Anything else.
+    Other,
+}
+
+impl Command {
+    /// What hints to its person depend on.
+    pub fn purpose(&self) -> Purpose {
+        match self {
+            Self::Create(_) => Purpose::Capture,
+            Self::Restore(_) => Purpose::Restore,
+            _ => Purpose::Other,
+        }
+    }
+}
+
 /// A way out, where one is known.
-pub fn hint_of(error: &Error) -> Option<String> {
+pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
     match error {
         Error::Usage { hint, .. } => hint.clone(),
         Error::Repo(repo::Error::NoRepository { .. }) => {
@@ -105,16 +130,23 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::Application(application::Error::Busy { .. }) => Some("wait until it has ended".to_owned()),
         Error::Application(application::Error::Docker(error)) => error.hint().map(str::to_owned),
         Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),
-        _ => io_kind(error).and_then(hint_of_io),
+        Error::Identity(crypto::Error::Io { .. }) => {
+            Some("name your identity with --identity FILE or SNAP_IDENTITY".to_owned())
+        }
+        _ => io_kind(error).and_then(|kind| hint_of_io(kind, purpose)),
     }
 }
 
-fn hint_of_io(kind: std::io::ErrorKind) -> Option<String> {
+fn hint_of_io(kind: std::io::ErrorKind, purpose: Purpose) -> Option<String> {
     use std::io::ErrorKind;
     let text = match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "make room there and run it again: nothing was published, and what is stored already is not stored twice"
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => match purpose {
+            Purpose::Capture => {
+                "make room there and run it again: nothing was published, and what is stored already is not stored twice"
+            }
+            Purpose::Restore => "make room there and run it again with --in-place: what is right already is left alone",
+            Purpose::Other => "make room there and run it again",
+        },
         ErrorKind::PermissionDenied => "run it as a user who may, or change the permissions",
         ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only",
         _ => return None,
@@ -161,7 +193,11 @@ mod tests {
         ];
         for error in errors {
             assert_eq!(exit_of(&error), Exit::Failed);
-            assert!(hint_of(&error).is_some_and(|hint| hint.starts_with("make room")), "{error}");
+            for purpose in [Purpose::Capture, Purpose::Restore, Purpose::Other] {
+                let hint = hint_of(&error, purpose).expect("a hint");
+                assert!(hint.starts_with("make room"), "{error}");
+                assert_eq!(hint.contains("published"), purpose == Purpose::Capture, "{hint}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From arguments to an exit code: the table of contents of the program.
 
 use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RestoreArgs, RoleArg, ScopeArgs, ShowArgs};
-use super::exit::{Exit, exit_of, hint_of};
+use super::exit::{Exit, Purpose, exit_of, hint_of};
 use super::manual;
 use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
@@ -10,6 +10,7 @@ use super::text::{self, Style};
 use super::upkeep;
 use crate::commands::settings::parse_age;
 use crate::commands::{self, Env, Error, Result, env::Folders};
+use crate::crypto::secrets::Role;
 use crate::repo::check::{Reading, Share};
 use crate::repo::select::Scope;
 use crate::repo::sync::Chain;
@@ -19,6 +20,7 @@ use crate::stack::files::raise_open_file_limit;
 use clap::Parser;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Runs the program on the process's arguments.
 pub fn run() -> Exit {
@@ -41,6 +43,7 @@ pub fn run() -> Exit {
         Ok(flag) => flag,
         Err(error) => {
             return fail(
+                &cli.command,
                 common.json,
                 &Error::Path { operation: "watch signals in", path: "this process".into(), source: error },
             );
@@ -51,13 +54,14 @@ pub fn run() -> Exit {
         events: common.json && !common.no_progress && !common.quiet,
         warnings: !common.json,
     };
-    let progress = Arc::new(Progress::new(show, interrupted));
+    let progress = Arc::new(Progress::new(show, Arc::clone(&interrupted)));
     let output = Output { json: common.json, quiet: common.quiet, verbose: common.verbose };
-    let result = environment(common, &cli.command, &progress).and_then(|env| dispatch(&env, &cli.command, output));
+    let result =
+        environment(common, &cli.command, &progress, interrupted).and_then(|env| dispatch(&env, &cli.command, output));
     progress.clear();
     match result {
         Ok(exit) => exit,
-        Err(error) => fail(common.json, &error),
+        Err(error) => fail(&cli.command, common.json, &error),
     }
 }
 
@@ -68,8 +72,13 @@ fn no_core_dump() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
-fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> Result<Env> {
-    let folders = Folders::from_environment()?;
+fn environment(
+    common: &Common,
+    command: &Command,
+    progress: &Arc<Progress>,
+    interrupted: Arc<AtomicBool>,
+) -> Result<Env> {
+    let folders = Folders::from_environment();
     let dir = match command {
         Command::Create(args) => args.dir.clone(),
         _ => ".".into(),
@@ -83,7 +92,7 @@ fn environment(common: &Common, command: &Command, progress: &Arc<Progress>) -> 
         identities: common.identity.clone(),
         passphrase_file: common.passphrase_file.clone(),
         folders,
-        prompt: Box::new(Terminal),
+        prompt: Box::new(Terminal { interrupted }),
         monitor: Arc::clone(progress) as Arc<dyn crate::monitor::Monitor>,
         spare: commands::env::SpareFolder::default(),
     })
@@ -183,6 +192,10 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
         }
     }
     with_repository(env, |repository| {
+        // A writer's capture does not need it.
+        if repository.secrets().role() == Role::Owner {
+            repository.heal_config()?;
+        }
         Ok(output.create(&commands::log::create_and_log(env, repository, &options, prepared.as_ref())?))
     })
 }
@@ -223,7 +236,7 @@ fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
             if may_be_snapshot && commands::show::show(env, repository, &scope, &args.id).is_ok() {
                 return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
             }
-            commands::show::cat(repository, &scope, id, path, &mut std::io::stdout().lock())?;
+            commands::show::cat(env, repository, &scope, id, path, &mut std::io::stdout().lock())?;
             Ok(Exit::Done)
         });
     }
@@ -232,7 +245,8 @@ fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
             return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
         }
         let mut listing = output.listing();
-        let lost = commands::show::entries(repository, &scope, &args.id, &mut |_, entry| listing.entry(&entry.into()))?;
+        let lost =
+            commands::show::entries(env, repository, &scope, &args.id, &mut |_, entry| listing.entry(&entry.into()))?;
         Ok(listing.finish(&lost))
     })
 }
@@ -305,9 +319,9 @@ fn parse_share(text: &str) -> Result<Option<Share>> {
 }
 
 /// Tells a person, and a program that reads JSON, what went wrong.
-fn fail(json: bool, error: &Error) -> Exit {
+fn fail(command: &Command, json: bool, error: &Error) -> Exit {
     let exit = exit_of(error);
-    let (message, hint) = (Chain(error).to_string(), hint_of(error));
+    let (message, hint) = (Chain(error).to_string(), hint_of(error, command.purpose()));
     if exit != Exit::Interrupted || json {
         let style = Style::for_stderr();
         text::tell(&format!("{}: {message}", style.bad("error")));
@@ -315,7 +329,11 @@ fn fail(json: bool, error: &Error) -> Exit {
             text::tell(&format!("  {hint}"));
         }
     } else {
-        text::tell("interrupted; what was stored so far is kept and will not be stored again");
+        text::tell(match command.purpose() {
+            Purpose::Capture => "interrupted; what was stored so far is kept and will not be stored again",
+            Purpose::Restore => "interrupted; what was restored so far is there, and --in-place completes it",
+            Purpose::Other => "interrupted",
+        });
     }
     if json {
         give_error(&message, hint.as_deref(), exit);

@@ -33,23 +33,23 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// From the environment.
-    ///
-    /// # Errors
-    /// There is no home folder.
-    pub fn from_environment() -> Result<Self> {
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let folder = |variable: &str, below_home: &str| {
-            let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-            let base = set.or_else(|| Some(home.as_ref()?.join(below_home)));
-            base.map(|base| base.join("snap"))
-                .ok_or_else(|| Error::usage(format!("neither HOME nor {variable} is set"), "set HOME"))
-        };
-        Ok(Self {
-            config: folder("XDG_CONFIG_HOME", ".config")?,
-            data: folder("XDG_DATA_HOME", ".local/share")?,
-            cache: folder("XDG_CACHE_HOME", ".cache")?,
-        })
+    /// From the environment; where HOME is not set, as in many services, from the list of users. A user
+    /// without a home has folders below [`HOMELESS`], which root alone can make: others work with
+    /// what they name, and a cache for the time being.
+    pub fn from_environment() -> Self {
+        let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = absolute("HOME").or_else(|| {
+            let user = rustix::process::getuid().as_raw();
+            home_of(user, &std::fs::read("/etc/passwd").ok()?)
+        });
+        let home = home.unwrap_or_else(|| Path::new(HOMELESS).join(rustix::process::getuid().as_raw().to_string()));
+        let folder =
+            |variable: &str, below_home: &str| absolute(variable).unwrap_or_else(|| home.join(below_home)).join("snap");
+        Self {
+            config: folder("XDG_CONFIG_HOME", ".config"),
+            data: folder("XDG_DATA_HOME", ".local/share"),
+            cache: folder("XDG_CACHE_HOME", ".cache"),
+        }
     }
 
     /// Where the identity lies that is made and used when none is named.
@@ -66,6 +66,20 @@ impl Folders {
     pub fn repository(&self) -> PathBuf {
         self.data.join("repository")
     }
+}
+
+/// Where the folders of users lie that have no home.
+const HOMELESS: &str = "/var/lib/snap";
+
+/// The home of the user number `user` by `passwd`, the content of /etc/passwd.
+fn home_of(user: u32, passwd: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    passwd.split(|byte| *byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+        let number = std::str::from_utf8(fields.get(2)?).ok()?.parse::<u32>().ok()?;
+        let home = Path::new(std::ffi::OsStr::from_bytes(fields.get(5)?));
+        (number == user && home.is_absolute()).then(|| home.to_path_buf())
+    })
 }
 
 /// The surroundings of a command.
@@ -167,24 +181,36 @@ impl Env {
     /// There is none, or nothing at hand opens it.
     pub fn open(&self) -> Result<Repository> {
         let store: Arc<dyn Store> = Arc::new(self.store()?);
-        // Before anything is asked: is there a repository, and one that this version knows?
-        let config = repo::read_config_bytes(&*store)?;
-        let id = repo::config::Config::decode(&store.address(), &config)?.repository;
-        let keys = read_keys(&*store)?;
+        // Before anything is asked: is there a repository, and one that this version knows? Its config may be
+        // lost: whatever has keys is one.
+        let config = repo::read_config_bytes(&*store);
+        let config = config.and_then(|bytes| repo::config::Config::decode(&store.address(), &bytes));
+        let keys = match config {
+            Ok(_) => read_keys(&*store)?,
+            Err(error) if repo::is_lost_config(&error) => match read_keys(&*store) {
+                Ok(keys) if !keys.is_empty() => keys,
+                _ => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
         let (identities, tried) = self.identity_files(&keys)?;
         let (secrets, name) = match unlock(&store.address(), &keys, &identities, &tried) {
-            Err(repo::Error::WrongKey { address, tried, keys: names }) => {
+            Err(error) => {
                 let by_passphrase: Vec<_> = keys.iter().filter(|key| key.wants_passphrase()).cloned().collect();
-                let asked = if by_passphrase.is_empty() { None } else { self.ask_passphrase(&address)? };
-                let Some(passphrase) = asked else {
-                    return Err(repo::Error::WrongKey { address, tried, keys: names }.into());
-                };
+                let asked = if by_passphrase.is_empty() { None } else { self.ask_passphrase(&store.address())? };
+                let Some(passphrase) = asked else { return Err(error.into()) };
                 let identity = [PersonIdentity::from_passphrase(passphrase)];
-                unlock(&address, &by_passphrase, &identity, "the passphrase")?
+                unlock(&store.address(), &by_passphrase, &identity, "the passphrase")?
             }
-            other => other?,
+            found => found?,
         };
-        Ok(Repository::open(store, secrets, &name, &self.cache_folder(id)?)?)
+        let cache = self.cache_folder(secrets.repository())?;
+        let repository = Repository::open(store, secrets, &name, &cache)?;
+        if let Some(problem) = repository.config_problem() {
+            let message = format!("{problem}; nothing in it is needed, and an owner's `snap init` writes it again");
+            self.monitor.warn(&Warning::note("config", message));
+        }
+        Ok(repository)
     }
 
     /// Opens the repository with a catalog elsewhere, because there is no room where it should lie.
@@ -222,7 +248,7 @@ impl Env {
     /// A passphrase that the repository may have; `None` where none can be had.
     fn ask_passphrase(&self, address: &str) -> Result<Option<Passphrase>> {
         if let Some(path) = &self.passphrase_file {
-            return Ok(Some(read_passphrase_file(path)?));
+            return read_passphrase_file(path).map(Some).map_err(Error::Identity);
         }
         self.prompt.passphrase(&format!("passphrase of the repository at {address}"), false).transpose()
     }
@@ -264,23 +290,29 @@ impl Env {
         Ok((identities, tried))
     }
 
-    fn load_identity(&self, file: &Path) -> Result<Vec<PersonIdentity>> {
+    /// The identities in `file`.
+    ///
+    /// # Errors
+    /// It cannot be used, whatever the reason: then it opens nothing.
+    pub fn load_identity(&self, file: &Path) -> Result<Vec<PersonIdentity>> {
         match PersonIdentity::load(file, None) {
             Err(crate::crypto::Error::NeedsPassphrase { path }) => {
                 let what = format!("passphrase of {}", path.display());
                 let passphrase = match self.prompt.passphrase(&what, false) {
                     Some(answer) => answer?,
-                    None => return Err(crate::crypto::Error::NeedsPassphrase { path }.into()),
+                    None => return Err(Error::Identity(crate::crypto::Error::NeedsPassphrase { path })),
                 };
-                Ok(PersonIdentity::load(file, Some(&passphrase))?)
+                PersonIdentity::load(file, Some(&passphrase)).map_err(Error::Identity)
             }
-            other => Ok(other?),
+            other => other.map_err(Error::Identity),
         }
     }
 }
 
 fn is_closed(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+    use std::io::ErrorKind;
+    // The home of a user who has none is often /dev/null.
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory)
 }
 
 /// The present, RFC 3339 with microseconds, UTC: such texts sort as their times do.
@@ -291,4 +323,19 @@ pub fn now_text() -> String {
 /// The name of this host.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::home_of;
+    use std::path::Path;
+
+    #[test]
+    fn a_home_is_found_by_the_number_of_its_user() {
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\nodd\nnobody:x:65534:65534::/nonexistent:/bin/false\n\
+            web:x:33:33:caf\xe9:/var/www:/bin/sh\nrelative:x:7:7::home:/bin/sh\n";
+        assert_eq!(home_of(0, passwd).as_deref(), Some(Path::new("/root")));
+        assert_eq!(home_of(33, passwd).as_deref(), Some(Path::new("/var/www")));
+        assert_eq!([3, 7, 34].map(|user| home_of(user, passwd)), [None, None, None]);
+    }
 }

@@ -34,6 +34,9 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// What the person holds to open a repository cannot be used.
+    #[error(transparent)]
+    Identity(crypto::Error),
     /// Keys.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),

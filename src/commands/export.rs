@@ -1,18 +1,28 @@
 //! `snap export`: a snapshot's files as one tar, for people who have no snap.
+//!
+//! Content is fetched ahead, a window at a time and in the packs' order, so that each segment is decoded
+//! once a window although a tar is written in the order of paths. Who stops it finds no half tar.
 
 use super::show::{find, open_reader, placed};
 use super::{Env, Error, Result};
-use crate::repo::Repository;
+use crate::monitor::{Monitor, Unit, lock};
 use crate::repo::entry::{Entry, Extent, Node};
-use crate::repo::reader::Reader;
+use crate::repo::reader::{Piece, Reader};
 use crate::repo::select::Scope;
 use crate::repo::walk::TreeWalker;
+use crate::repo::{self, Repository};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Entries whose content is fetched together.
+const BATCH_ENTRIES: usize = 1024;
+/// Bytes of content that are fetched ahead, at least one chunk.
+const AHEAD_BYTES: u64 = 64 << 20;
 
 /// What `export` says.
 #[derive(Debug, Clone, Serialize)]
@@ -30,8 +40,9 @@ pub struct ExportReport {
 /// Writes the snapshot `id` as the new tar `file` (POSIX pax format), mode 0600.
 ///
 /// # Errors
-/// No snapshot fits, something in it cannot be had, or the file exists; a half tar is removed.
-pub fn export(_: &Env, repository: &Repository, scope: &Scope, id: &str, file: &Path) -> Result<ExportReport> {
+/// No snapshot fits, something in it cannot be had, the file exists, or the person stops it; a half tar
+/// is removed.
+pub fn export(env: &Env, repository: &Repository, scope: &Scope, id: &str, file: &Path) -> Result<ExportReport> {
     let set = repository.snapshots()?;
     let snapshot = find(&set, scope, id)?;
     let mut reader = open_reader(repository, snapshot)?;
@@ -40,20 +51,19 @@ pub fn export(_: &Env, repository: &Repository, scope: &Scope, id: &str, file: &
     let half = Half(Some(file.to_path_buf()));
     let mut tar = tar::Builder::new(BufWriter::with_capacity(1 << 20, out));
     let mut entries = 0;
+    env.monitor.phase("exporting", Unit::Bytes, Some(snapshot.manifest.sources.iter().map(|s| s.bytes).sum()));
     for source in &snapshot.manifest.sources {
         let mut walker = TreeWalker::new(&source.tree);
         let mut batch = Vec::new();
         let mut more = true;
         while more {
-            more = walker.next(&mut reader, &mut batch, 1024)?;
+            more = walker.next(&mut reader, &mut batch, BATCH_ENTRIES)?;
             if let Some(what) = walker.lost().into_iter().next() {
-                return Err(
-                    crate::repo::Error::Damaged { object: format!("snapshot {}", snapshot.id.short()), what }.into()
-                );
+                return Err(repo::Error::Damaged { object: format!("snapshot {}", snapshot.id.short()), what }.into());
             }
+            let mut ahead = Ahead::new(&reader, &batch, &*env.monitor);
             for entry in batch.drain(..) {
-                let entry = placed(&snapshot.manifest, source, entry);
-                append(&mut tar, &mut reader, &entry, file)?;
+                append(&mut tar, &mut ahead, &placed(&snapshot.manifest, source, entry), file)?;
                 entries += 1;
             }
         }
@@ -85,7 +95,8 @@ impl Drop for Half {
     }
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, reader: &mut Reader<'_>, entry: &Entry, file: &Path) -> Result<()> {
+fn append<W: Write>(tar: &mut tar::Builder<W>, ahead: &mut Ahead<'_, '_>, entry: &Entry, file: &Path) -> Result<()> {
+    ahead.go_on()?;
     let cannot = |source| Error::Path { operation: "write", path: file.to_path_buf(), source };
     let mut extra: Vec<(String, Vec<u8>)> = Vec::new();
     let mtime = entry.meta.mtime;
@@ -111,8 +122,13 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, reader: &mut Reader<'_>, entry: &
         Node::File(extents) => {
             header.set_entry_type(tar::EntryType::Regular);
             header.set_size(entry.size());
-            let mut content = Content { reader, extents: extents.iter(), rest: Vec::new(), at: 0, zeros: 0 };
-            tar.append_data(&mut header, path, &mut content)
+            let mut content =
+                Content { ahead, extents: extents.iter(), rest: Vec::new(), at: 0, zeros: 0, failure: None };
+            let done = tar.append_data(&mut header, path, &mut content);
+            match content.failure {
+                Some(failure) => return Err(failure.into()),
+                None => done,
+            }
         }
         Node::Dir => {
             header.set_entry_type(tar::EntryType::Directory);
@@ -146,27 +162,95 @@ fn pax_time(time: crate::repo::entry::Time) -> String {
     format!("{sign}{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
+/// The content of a batch of entries, in their order.
+struct Ahead<'a, 'r> {
+    reader: &'a Reader<'r>,
+    monitor: &'a dyn Monitor,
+    /// What was not fetched yet.
+    coming: std::vec::IntoIter<Piece>,
+    /// What was fetched.
+    ready: std::vec::IntoIter<std::result::Result<Vec<u8>, String>>,
+}
+
+impl<'a, 'r> Ahead<'a, 'r> {
+    fn new(reader: &'a Reader<'r>, batch: &[Entry], monitor: &'a dyn Monitor) -> Self {
+        let extents = batch.iter().filter_map(|entry| match &entry.node {
+            Node::File(extents) => Some(extents),
+            _ => None,
+        });
+        let coming: Vec<Piece> = extents.flatten().filter_map(|extent| Piece::of(extent, 0, 0)).collect();
+        Self { reader, monitor, coming: coming.into_iter(), ready: Vec::new().into_iter() }
+    }
+
+    fn go_on(&self) -> repo::Result<()> {
+        if self.monitor.cancelled() { Err(repo::Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// The content of the next extent that is no hole.
+    fn next(&mut self) -> repo::Result<Vec<u8>> {
+        if self.ready.len() == 0 {
+            self.fetch()?;
+        }
+        let none = || Err("it has more content than was asked for".to_owned());
+        let bytes = self.ready.next().unwrap_or_else(none);
+        let bytes = bytes.map_err(|what| repo::Error::Damaged { object: "what it holds".to_owned(), what })?;
+        self.monitor.advance(bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    fn fetch(&mut self) -> repo::Result<()> {
+        let (mut bytes, mut pieces) = (0, Vec::new());
+        while bytes < AHEAD_BYTES
+            && let Some(piece) = self.coming.next()
+        {
+            bytes += u64::from(piece.len);
+            pieces.push(Piece { target: u32::try_from(pieces.len()).unwrap_or(u32::MAX), ..piece });
+        }
+        let fetched: Vec<_> = pieces.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        self.reader.pieces(&pieces, workers, &|piece, bytes| {
+            if let Some(place) = fetched.get(piece.target as usize) {
+                *lock(place) = bytes.map(<[u8]>::to_vec).map_err(str::to_owned);
+            }
+            !self.monitor.cancelled()
+        })?;
+        self.go_on()?;
+        let taken = fetched.into_iter().map(|place| place.into_inner().unwrap_or_else(|broken| broken.into_inner()));
+        self.ready = taken.collect::<Vec<_>>().into_iter();
+        Ok(())
+    }
+}
+
 /// A file's content as a stream.
-struct Content<'a, 'r> {
-    reader: &'a mut Reader<'r>,
-    extents: std::slice::Iter<'a, Extent>,
+struct Content<'f, 'a, 'r> {
+    ahead: &'f mut Ahead<'a, 'r>,
+    extents: std::slice::Iter<'f, Extent>,
     rest: Vec<u8>,
     at: usize,
     zeros: u64,
+    /// Why there is no more: a stream has no other way to tell a damaged repository from a full disk.
+    failure: Option<repo::Error>,
 }
 
-impl Read for Content<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Content<'_, '_, '_> {
+    fn fill(&mut self) -> repo::Result<()> {
+        self.ahead.go_on()?;
         while self.at == self.rest.len() && self.zeros == 0 {
             match self.extents.next() {
-                None => return Ok(0),
+                None => return Ok(()),
                 Some(Extent::Hole { len }) => self.zeros = *len,
-                Some(extent) => {
-                    let failed = |e: crate::repo::Error| io::Error::other(crate::repo::sync::Chain(&e).to_string());
-                    self.rest = self.reader.content(extent).map_err(failed)?;
-                    self.at = 0;
-                }
+                Some(_) => (self.rest, self.at) = (self.ahead.next()?, 0),
             }
+        }
+        Ok(())
+    }
+}
+
+impl Read for Content<'_, '_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Err(failure) = self.fill() {
+            self.failure = Some(failure);
+            return Err(io::ErrorKind::Other.into());
         }
         if self.zeros > 0 {
             let part = usize::try_from(self.zeros).unwrap_or(usize::MAX).min(buffer.len());

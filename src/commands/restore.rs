@@ -8,7 +8,7 @@ use crate::repo::manifest::{SourceEntry, SourceKind};
 use crate::repo::select::Scope;
 use crate::repo::{Repository, Snapshot};
 use crate::stack::files::Difference;
-use crate::stack::files::place::UNFINISHED_PREFIX;
+use crate::stack::files::unfinished::UNFINISHED_PREFIX;
 use crate::stack::restore::{FolderRestore, Lost, Restored, restore_folder};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

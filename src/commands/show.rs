@@ -95,6 +95,7 @@ impl From<&Entry> for ListedEntry {
 /// # Errors
 /// No snapshot fits, the key cannot open content, or `visit` fails.
 pub fn entries(
+    env: &Env,
     repository: &Repository,
     scope: &Scope,
     id: &str,
@@ -114,6 +115,7 @@ pub fn entries(
                 let entry = placed(&snapshot.manifest, source, entry);
                 visit(source, &entry)?;
             }
+            go_on(env)?;
         }
         lost.extend(walker.lost());
     }
@@ -152,7 +154,7 @@ pub fn open_reader<'r>(repository: &'r Repository, snapshot: &Snapshot) -> Resul
 ///
 /// # Errors
 /// There is no such file, a chunk of it cannot be had, or `out` refuses.
-pub fn cat(repository: &Repository, scope: &Scope, id: &str, path: &str, out: &mut dyn Write) -> Result<()> {
+pub fn cat(env: &Env, repository: &Repository, scope: &Scope, id: &str, path: &str, out: &mut dyn Write) -> Result<()> {
     let set = repository.snapshots()?;
     let snapshot = find(&set, scope, id)?;
     let mut reader = open_reader(repository, snapshot)?;
@@ -168,9 +170,9 @@ pub fn cat(repository: &Repository, scope: &Scope, id: &str, path: &str, out: &m
         };
         let Some(entry) = find_entry(&mut reader, source, wanted)? else { continue };
         return match &entry.node {
-            Node::File(extents) => write_content(&mut reader, extents, out),
+            Node::File(extents) => write_content(env, &mut reader, extents, out),
             Node::Hardlink(first) => match find_entry(&mut reader, source, first)? {
-                Some(Entry { node: Node::File(extents), .. }) => write_content(&mut reader, &extents, out),
+                Some(Entry { node: Node::File(extents), .. }) => write_content(env, &mut reader, &extents, out),
                 _ => Err(not_a_file(path)),
             },
             _ => Err(not_a_file(path)),
@@ -178,6 +180,11 @@ pub fn cat(repository: &Repository, scope: &Scope, id: &str, path: &str, out: &m
     }
     let hint = format!("snap show {} --files lists what is", snapshot.id.short());
     Err(Error::usage(format!("{path} is not in snapshot {}", snapshot.id.short()), hint))
+}
+
+/// Fails if the person wants it to stop.
+fn go_on(env: &Env) -> Result<()> {
+    if env.monitor.cancelled() { Err(repo::Error::Interrupted.into()) } else { Ok(()) }
 }
 
 fn not_a_file(path: &str) -> Error {
@@ -200,9 +207,10 @@ fn find_entry(reader: &mut Reader<'_>, source: &SourceEntry, path: &[u8]) -> Res
     }
 }
 
-fn write_content(reader: &mut Reader<'_>, extents: &[Extent], out: &mut dyn Write) -> Result<()> {
+fn write_content(env: &Env, reader: &mut Reader<'_>, extents: &[Extent], out: &mut dyn Write) -> Result<()> {
     let failed = |source| Error::Path { operation: "write to", path: "standard output".into(), source };
     for extent in extents {
+        go_on(env)?;
         match extent {
             Extent::Hole { len } => {
                 std::io::copy(&mut std::io::Read::take(std::io::repeat(0), *len), out).map_err(failed)?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 #[track_caller]
@@ -105,7 +106,7 @@ fn a_passphrase_opens_a_repository() {
     set_mode(&sandbox.path("right"), 0o644);
     assert!(with("right", "list", exit::WRONG_KEY).stderr.contains("chmod 600"));
     private(&sandbox.path("empty"), "\n");
-    with("empty", "list", exit::USAGE);
+    with("empty", "list", exit::WRONG_KEY);
 }
 
 /// Answers what a program asks on its terminal, then prints what it said and ends as it ended.
@@ -280,4 +281,62 @@ fn keys_come_and_go_and_the_last_owner_stays() {
     sandbox.must("restore latest --target target --identity second.txt", exit::DONE);
     sandbox.must("key remove web --identity second.txt", exit::DONE);
     sandbox.must("list --identity writer.txt", exit::WRONG_KEY);
+}
+
+#[test]
+fn whatever_is_wrong_with_an_identity_it_opens_nothing() {
+    need!(need::program("ssh-keygen"));
+    let sandbox = Sandbox::new();
+    sandbox.init();
+    private(&sandbox.path("garbage"), "neither this nor that\n");
+    fs::copy(sandbox.identity(), sandbox.path("wide")).expect("a copy");
+    set_mode(&sandbox.path("wide"), 0o644);
+    let made = output(&sandbox, "ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-f", "ecdsa"]);
+    made.expect(&[0]).unwrap_or_else(|text| panic!("{text}"));
+    for (name, said) in [("absent", "--identity"), ("garbage", "line 1"), ("wide", "chmod 600"), ("ecdsa", "ecdsa")] {
+        let run = sandbox.must(&format!("list --identity {name}"), exit::WRONG_KEY);
+        assert!(run.stderr.contains(said) && run.stderr.contains(name), "{run}");
+    }
+}
+
+#[test]
+fn a_damaged_key_file_is_damage() {
+    let sandbox = Sandbox::new();
+    sandbox.init();
+    let key = fs::read_dir(sandbox.repo().join("keys")).expect("keys").flatten().map(|entry| entry.path());
+    let key = key.into_iter().find(|path| path.extension().is_some_and(|end| end == "age")).expect("a key");
+    let mut bytes = fs::read(&key).expect("a key");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::remove_file(&key).and_then(|()| fs::write(&key, bytes)).expect("a key");
+    for line in ["list", "check"] {
+        let run = sandbox.must(line, exit::DAMAGE);
+        assert!(format!("{}{}", run.stdout, run.stderr).contains("keys/"), "{run}");
+    }
+}
+
+/// A number that no user has.
+const NOBODY: u32 = 54_321;
+
+#[test]
+fn who_has_no_home_works_with_what_is_named() {
+    need!(need::root());
+    let sandbox = Sandbox::new();
+    source_tree(&sandbox.path("source"), 3, 1);
+    sandbox.init();
+    sandbox.create(&sandbox.path("source"));
+    fs::rename(sandbox.identity(), sandbox.path("identity")).expect("an identity");
+    let root = sandbox.path("");
+    set_mode(&root, 0o755);
+    let owned = output(&sandbox, "chown", &["-R", &NOBODY.to_string(), root.to_str().expect("text")]);
+    owned.expect(&[0]).unwrap_or_else(|text| panic!("{text}"));
+    let mut command = sandbox.snap_command(&["list", "--json", "--identity", "identity"]);
+    command.env_remove("HOME").uid(NOBODY).gid(NOBODY);
+    let run = snap::run(command, WATCHDOG).and_then(|run| run.expect(&[0])).unwrap_or_else(|text| panic!("{text}"));
+    assert_eq!(run.json()["snapshots"].as_array().map(Vec::len), Some(1), "{run}");
+    assert_eq!(fs::read_dir(sandbox.path("tmp")).expect("a folder").count(), 0, "the cache is gone again");
+    let mut command = sandbox.snap_command(&["list", "--json"]);
+    command.env_remove("HOME").uid(NOBODY).gid(NOBODY);
+    let run = snap::run(command, WATCHDOG).and_then(|run| run.expect(&[exit::WRONG_KEY]));
+    run.unwrap_or_else(|text| panic!("{text}"));
 }

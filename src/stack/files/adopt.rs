@@ -1,11 +1,12 @@
 //! In place: finding out that a file is right already, and leaving its content alone.
 
 use super::found::file_type;
-use super::handle::{open_quietly, pin};
+use super::handle::{folder_id, open_quietly, pin, stat_at, stat_fd};
 use super::place_meta::{Placed, apply};
 use super::{Difference, Error, Placer, Result};
 use crate::repo::entry::{Extent, Meta};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, SeekFrom};
+use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -14,22 +15,27 @@ use std::os::unix::fs::FileExt;
 const ZEROS: usize = 64 << 10;
 
 impl Placer {
-    /// True if `path` is a regular file with exactly this content; `is` says whether bytes are an
-    /// extent's, which is no hole.
-    pub fn has_content(&self, path: &[u8], extents: &[Extent], is: &mut dyn FnMut(&[u8], &Extent) -> bool) -> bool {
-        let Ok(spot) = self.beneath.spot(path) else { return false };
+    /// How many names the file `path` has, if it is a regular one with exactly this content; `is` says
+    /// whether bytes are an extent's, which is no hole. Another name may lie outside the target, or be
+    /// about to become another file: [`Self::are_one_file`] tells.
+    pub fn has_content(
+        &self,
+        path: &[u8],
+        extents: &[Extent],
+        is: &mut dyn FnMut(&[u8], &Extent) -> bool,
+    ) -> Option<u32> {
+        let spot = self.beneath.spot(path).ok()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let Ok(fd) = open_quietly(&*spot.dir, spot.name.as_bytes(), flags) else { return false };
-        let Ok(stat) = super::handle::stat_fd(&fd) else { return false };
+        let fd = open_quietly(&*spot.dir, spot.name.as_bytes(), flags).ok()?;
+        let stat = stat_fd(&fd).ok()?;
         let size: u64 = extents.iter().map(Extent::len).sum();
-        if file_type(&stat) != FileType::RegularFile || stat.stx_size != size || stat.stx_nlink > 1 {
-            // Another name of it may lie outside, or be about to become another file.
-            return false;
+        if file_type(&stat) != FileType::RegularFile || stat.stx_size != size {
+            return None;
         }
         let file = File::from(fd);
         let mut buffer = Vec::new();
         let mut offset = 0;
-        extents.iter().all(|extent| {
+        let same = extents.iter().all(|extent| {
             let at = offset;
             offset += extent.len();
             match extent {
@@ -39,7 +45,20 @@ impl Placer {
                 }
                 Extent::Hole { len } => is_zero(&file, at, *len, &mut buffer),
             }
-        })
+        });
+        same.then_some(stat.stx_nlink)
+    }
+
+    /// True if `names` are the names of one regular file, and all that it has.
+    pub fn are_one_file(&self, names: &[&[u8]]) -> bool {
+        let mut ids = names.iter().map(|name| {
+            let spot = self.beneath.spot(name).ok()?;
+            let stat = stat_at(&*spot.dir, &spot.name).ok()?;
+            let whole = file_type(&stat) == FileType::RegularFile && stat.stx_nlink as usize == names.len();
+            whole.then(|| folder_id(&stat))
+        });
+        let Some(Some(first)) = ids.next() else { return false };
+        ids.all(|id| id == Some(first))
     }
 
     /// Gives the file `path`, whose content is right, its attributes.
@@ -55,6 +74,13 @@ impl Placer {
 
 fn is_zero(file: &File, mut at: u64, mut len: u64, buffer: &mut Vec<u8>) -> bool {
     while len > 0 {
+        // What the file itself knows to be a hole is not read.
+        match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) if data >= at + len => return true,
+            Ok(data) => (at, len) = (data, at + len - data),
+            Err(Errno::NXIO) => return true,
+            Err(_) => {}
+        }
         let part = usize::try_from(len).unwrap_or(usize::MAX).min(ZEROS);
         buffer.resize(part, 0);
         if file.read_exact_at(buffer, at).is_err() || buffer.iter().any(|byte| *byte != 0) {

@@ -75,6 +75,9 @@ pub enum Reason {
     /// Another file system is mounted on the folder.
     #[error("on another file system")]
     OtherFileSystem,
+    /// An interrupted restore has left it.
+    #[error("left by an interrupted restore")]
+    Unfinished,
     /// A socket, which only its program can make.
     #[error("a socket")]
     Socket,

@@ -34,6 +34,11 @@ impl DirHandle {
         Ok(Self { fd: rustix::fs::open(path, FOLDER, Mode::empty())? })
     }
 
+    /// The folder that `pinned` is, for reading.
+    pub(super) fn again(pinned: impl AsFd) -> Result<Self> {
+        Ok(Self { fd: rustix::fs::openat(pinned, c".", FOLDER, Mode::empty())? })
+    }
+
     /// The folder `name` in this one; never through a link.
     pub(super) fn child(&self, name: &[u8]) -> Result<Self> {
         Ok(Self { fd: open_quietly(self, name, FOLDER | OFlags::NOFOLLOW)? })

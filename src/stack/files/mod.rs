@@ -23,6 +23,7 @@ mod place_meta;
 mod remove;
 #[cfg(test)]
 mod tests;
+pub mod unfinished;
 pub mod walk;
 mod xattr;
 
@@ -83,6 +84,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     fn io(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Io { operation, path: shown(path), source: source.into() }
+    }
+
+    /// True if what comes next will fail too: the disk is full, or may not be written at all.
+    pub fn ends_all(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
     }
 
     fn unfit(path: &[u8], problem: &'static str) -> Self {

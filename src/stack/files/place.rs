@@ -15,6 +15,7 @@ use super::handle::{folder_id, open_target, pin, stat_at, stat_fd};
 use super::pending::{Hidden, PendingFile};
 use super::place_meta::{Difference, Placed, apply, open_up, reason};
 use super::remove::remove_tree;
+pub use super::unfinished::UNFINISHED_PREFIX;
 use super::{Error, Result};
 use crate::monitor::lock;
 use crate::repo::entry::{Meta, Node};
@@ -27,9 +28,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// How the names of things begin that are not finished. One that is there after a restore was
-/// killed can be removed.
-pub const UNFINISHED_PREFIX: &str = ".snap-restore-";
 /// How often something that comes back is taken out of the way of a folder.
 const ATTEMPTS_MAX: u32 = 16;
 
@@ -219,12 +217,13 @@ impl Placer {
         Ok(differences)
     }
 
-    /// Makes `path` another name of the regular file `first`, which is in the target.
+    /// Makes `path` another name of the regular file `first`, which is in the target; false if in place
+    /// it was that already.
     ///
     /// # Errors
     /// A path is not valid, `first` is no regular file, the name is taken, or the file system has
     /// no hard links.
-    pub fn hardlink(&self, path: &[u8], first: &[u8]) -> Result<()> {
+    pub fn hardlink(&self, path: &[u8], first: &[u8]) -> Result<bool> {
         let refused = |error| Error::io("make the hard link", path, error);
         let from = self.beneath.spot(first)?;
         let to = self.beneath.spot(path)?;
@@ -235,7 +234,10 @@ impl Placer {
         let link = |name: &CStr| rustix::fs::linkat(&from.dir, &from.name, &to.dir, name, AtFlags::empty());
         match link(&to.name) {
             Err(Errno::EXIST) if self.options.in_place => {}
-            other => return other.map_err(refused),
+            other => return other.map(|()| true).map_err(refused),
+        }
+        if stat_at(&to.dir, &to.name).is_ok_and(|there| folder_id(&there) == folder_id(&stat)) {
+            return Ok(false);
         }
         let name = self.hidden_name(path)?;
         link(&name).map_err(refused)?;
@@ -244,7 +246,7 @@ impl Placer {
         self.beneath.forget(path);
         // A rename between two names of one file does nothing, and says that it went well.
         match rustix::fs::unlinkat(&to.dir, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
             Err(error) => Err(refused(error)),
         }
     }

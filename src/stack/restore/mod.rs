@@ -6,6 +6,7 @@
 //! Hard links follow when all files are there, folders get their attributes last, deepest first, so
 //! that nothing changes their times again; then everything is synced.
 
+mod names;
 mod window;
 
 use super::files::{self, Difference, PlaceOptions, Placer, WalkOptions};
@@ -15,6 +16,7 @@ use crate::repo::manifest::{Rules, SourceEntry};
 use crate::repo::reader::Reader;
 use crate::repo::walk::TreeWalker;
 use crate::repo::{self, sync::Chain};
+use names::Names;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -97,6 +99,8 @@ struct Restore<'a, 'r> {
     monitor: &'a dyn Monitor,
     folders: Vec<(Vec<u8>, Meta)>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// In place: files with several names.
+    names: Names,
     /// True once a part of the tree could not be read: folders may be missing then.
     has_gap: bool,
     /// Wanted paths that have not come yet.
@@ -131,6 +135,7 @@ pub fn restore_folder(
         monitor,
         folders: Vec::new(),
         links: Vec::new(),
+        names: Names::default(),
         has_gap: false,
         missing: options.only.clone(),
         databases: &source.sqlite,
@@ -144,6 +149,11 @@ pub fn restore_folder(
             restore.has_gap = true;
         }
         for entry in parts.drain(..) {
+            if let Node::Hardlink(first) = &entry.node
+                && options.in_place
+            {
+                restore.names.add(first, &entry.path);
+            }
             if !is_wanted(options, &entry.path) {
                 continue;
             }
@@ -154,7 +164,7 @@ pub fn restore_folder(
                 restore.run(&mut window)?;
             }
             restore.saw(&entry.path);
-            restore.entry(entry, &mut window);
+            restore.entry(entry, &mut window)?;
         }
         restore.run(&mut window)?;
         if !more {
@@ -162,6 +172,8 @@ pub fn restore_folder(
         }
     }
     restore.adopt_links(source)?;
+    restore.settle_names(source)?;
+    restore.remove_unfinished()?;
     if options.exact && restore.done.lost.is_empty() {
         restore.remove_others(target, source.rules.as_ref(), &kept)?;
     }
@@ -185,44 +197,45 @@ impl Restore<'_, '_> {
         self.done.entries += u64::from(only.is_empty() || only.iter().any(|wanted| is_below(wanted, path)));
     }
 
-    fn entry(&mut self, entry: Entry, window: &mut Window) {
+    fn entry(&mut self, entry: Entry, window: &mut Window) -> Result<()> {
         let Entry { path, node, meta } = entry;
         if self.has_gap {
-            self.make_parents(&path);
+            self.make_parents(&path)?;
         }
         let placed = match node {
             Node::File(extents) => {
                 let is_database = self.options.in_place && self.databases.contains(&shown(&path));
                 window.add(path, extents, meta, is_database);
-                return;
+                return Ok(());
             }
             Node::Dir => {
                 let made = self.placer.make_dir(&path).map(|()| Vec::new());
                 if made.is_ok() {
                     self.folders.push((path, meta));
-                    return;
+                    return Ok(());
                 }
                 made
             }
             Node::Hardlink(first) => {
                 self.links.push((path, first));
-                return;
+                return Ok(());
             }
             Node::Symlink(target) => self.placer.symlink(&path, &target, &meta),
             Node::Fifo => self.placer.fifo(&path, &meta),
             Node::CharDevice { .. } | Node::BlockDevice { .. } => self.placer.device(&path, &node, &meta),
         };
-        self.note(&path, placed);
+        self.note(&path, placed)
     }
 
     /// Folders whose own entry is lost, so that what is in them need not be lost too.
-    fn make_parents(&mut self, path: &[u8]) {
+    fn make_parents(&mut self, path: &[u8]) -> Result<()> {
         for (at, byte) in path.iter().enumerate() {
             if *byte == b'/' {
                 let made = self.placer.make_dir(&path[..at]).map(|()| Vec::new());
-                self.note(&path[..at], made);
+                self.note(&path[..at], made)?;
             }
         }
+        Ok(())
     }
 
     /// Of links whose first name is not restored the first one becomes the file itself.
@@ -234,6 +247,7 @@ impl Restore<'_, '_> {
             } else if let Some(heir) = heirs.get(&first) {
                 self.links.push((path, heir.clone()));
             } else {
+                self.names.inherit(&first, &path);
                 heirs.insert(first, path);
             }
         }
@@ -243,7 +257,7 @@ impl Restore<'_, '_> {
             more = walker.next(self.reader, &mut entries, window::WINDOW_FILES)?;
             for entry in entries.drain(..) {
                 if let Some(heir) = heirs.remove(&entry.path) {
-                    self.entry(Entry { path: heir, ..entry }, &mut window);
+                    self.entry(Entry { path: heir, ..entry }, &mut window)?;
                 }
             }
             self.run(&mut window)?;
@@ -254,11 +268,55 @@ impl Restore<'_, '_> {
         Ok(())
     }
 
-    fn note(&mut self, path: &[u8], placed: files::Result<Vec<Difference>>) {
+    /// Files with several names whose content is right: those are left alone whose names are right too,
+    /// all of them, and the others are written anew.
+    fn settle_names(&mut self, source: &SourceEntry) -> Result<()> {
+        let mut held = self.names.settle(self.placer);
+        let mut walker = TreeWalker::new(&source.tree);
+        let (mut window, mut entries, mut more) = (Window::anew(), Vec::new(), !held.is_empty());
+        while more && !held.is_empty() {
+            more = walker.next(self.reader, &mut entries, window::WINDOW_FILES)?;
+            for entry in entries.drain(..) {
+                let Some((path, is_right)) = held.remove(&entry.path) else { continue };
+                if !is_right {
+                    self.entry(Entry { path, ..entry }, &mut window)?;
+                    continue;
+                }
+                let adopted = self.placer.adopt(&path, &entry.meta);
+                self.done.files += u64::from(adopted.is_ok());
+                self.done.unchanged += u64::from(adopted.is_ok());
+                self.note(&path, adopted)?;
+            }
+            self.run(&mut window)?;
+            window = Window::anew();
+        }
+        for (path, _) in held.into_values() {
+            self.done.lose(&path, "its entry could not be read again".to_owned(), true);
+        }
+        Ok(())
+    }
+
+    /// In place: what an earlier restore has left that was killed.
+    fn remove_unfinished(&mut self) -> Result<()> {
+        let folders: Vec<Vec<u8>> = match self.options.in_place {
+            true => self.folders.iter().map(|(path, _)| path.clone()).collect(),
+            false => Vec::new(),
+        };
+        for path in folders {
+            let removed = self.placer.remove_unfinished(&path).map(|_| Vec::new());
+            self.note(&path, removed)?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be placed is lost, unless everything after it would be too.
+    fn note(&mut self, path: &[u8], placed: files::Result<Vec<Difference>>) -> Result<()> {
         match placed {
             Ok(differences) => self.done.differences.extend(differences),
+            Err(error) if error.ends_all() => return Err(error.into()),
             Err(error) => self.done.lose(path, Chain(&error).to_string(), false),
         }
+        Ok(())
     }
 
     fn run(&mut self, window: &mut Window) -> Result<()> {
@@ -269,6 +327,7 @@ impl Restore<'_, '_> {
         self.done.bytes += outcome.bytes;
         self.done.differences.extend(outcome.differences);
         self.done.lost.extend(outcome.lost);
+        self.names.hold(outcome.several_names);
         if self.monitor.cancelled() { Err(repo::Error::Interrupted.into()) } else { Ok(()) }
     }
 
@@ -281,6 +340,7 @@ impl Restore<'_, '_> {
         files::walk(target, &walk_options, &mut |event| {
             match event {
                 files::Event::Found(found) => others.push(found.path),
+                files::Event::LeftOut { path, reason: files::Reason::Unfinished } => others.push(path),
                 files::Event::LeftOut { path, .. } => stay.push(path),
                 files::Event::BadPattern { .. } => {}
             }
@@ -293,7 +353,7 @@ impl Restore<'_, '_> {
         for path in others {
             let removed = self.placer.remove(&path);
             self.done.removed += u64::from(removed.is_ok());
-            self.note(&path, removed.map(|()| Vec::new()));
+            self.note(&path, removed.map(|()| Vec::new()))?;
         }
         Ok(())
     }
@@ -303,13 +363,14 @@ impl Restore<'_, '_> {
             self.done.lose(&path, "the snapshot has nothing at this path".to_owned(), false);
         }
         for (path, first) in std::mem::take(&mut self.links) {
-            let linked = self.placer.hardlink(&path, &first).map(|()| Vec::new());
+            let linked = self.placer.hardlink(&path, &first);
             self.done.files += u64::from(linked.is_ok());
-            self.note(&path, linked);
+            self.done.unchanged += u64::from(matches!(linked, Ok(false)));
+            self.note(&path, linked.map(|_| Vec::new()))?;
         }
         for (path, meta) in std::mem::take(&mut self.folders).into_iter().rev() {
             let finished = self.placer.finish_dir(&path, &meta);
-            self.note(&path, finished);
+            self.note(&path, finished)?;
         }
         self.placer.sync()?;
         Ok(self.done)

@@ -6,7 +6,7 @@ use crate::repo::entry::{Extent, Meta, shown};
 use crate::repo::reader::{Piece, Reader};
 use crate::repo::sync::Chain;
 use crate::stack::capture::sqlite::BESIDE;
-use crate::stack::files::{Difference, PendingFile, Placer};
+use crate::stack::files::{self, Difference, PendingFile, Placer};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +20,8 @@ const WINDOW_EXTENTS: usize = 1 << 18;
 pub(super) struct Window {
     files: Vec<WindowFile>,
     extents: usize,
+    /// What is there already does not count, right or not.
+    anew: bool,
 }
 
 struct WindowFile {
@@ -46,6 +48,8 @@ pub(super) struct Outcome {
     pub bytes: u64,
     pub differences: Vec<Difference>,
     pub lost: Vec<Lost>,
+    /// In place: files with the right content and several names, which are not restored yet.
+    pub several_names: Vec<Vec<u8>>,
 }
 
 impl WindowFile {
@@ -55,7 +59,7 @@ impl WindowFile {
 
     /// Removes what lies beside a database in the target: SQLite would otherwise replay a log of
     /// today into the database of then.
-    fn clear_beside(&self, placer: &Placer) -> crate::stack::files::Result<()> {
+    fn clear_beside(&self, placer: &Placer) -> files::Result<()> {
         let mut suffixes = BESIDE.iter().filter(|_| self.is_database);
         suffixes.try_for_each(|suffix| placer.remove(&[&self.path, *suffix].concat()))
     }
@@ -67,9 +71,16 @@ struct Run<'a> {
     monitor: &'a dyn Monitor,
     bytes: AtomicU64,
     outcome: Mutex<Outcome>,
+    /// Why nothing more can be written.
+    end: Mutex<Option<files::Error>>,
 }
 
 impl Window {
+    /// One whose files are written whatever is there.
+    pub(super) fn anew() -> Self {
+        Self { anew: true, ..Self::default() }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.files.len() >= WINDOW_FILES || self.extents >= WINDOW_EXTENTS
     }
@@ -90,7 +101,7 @@ impl Window {
         monitor: &dyn Monitor,
     ) -> Result<Outcome> {
         let mut outcome = Outcome::default();
-        if options.in_place {
+        if options.in_place && !self.anew {
             self.leave_out_what_is_right(reader, placer, &mut outcome);
         }
         let mut pieces = Vec::with_capacity(self.extents);
@@ -101,11 +112,23 @@ impl Window {
                 offset += extent.len();
             }
         }
-        let run = Run { files: &self.files, placer, monitor, bytes: AtomicU64::new(0), outcome: Mutex::new(outcome) };
+        let run = Run {
+            files: &self.files,
+            placer,
+            monitor,
+            bytes: AtomicU64::new(0),
+            outcome: Mutex::new(outcome),
+            end: Mutex::new(None),
+        };
         for file in self.files.iter().filter(|file| lock(&file.progress).chunks_left == 0) {
             run.without_chunks(file);
         }
-        reader.pieces(&pieces, options.workers, &|piece, bytes| run.deliver(piece, bytes))?;
+        if lock(&run.end).is_none() {
+            reader.pieces(&pieces, options.workers, &|piece, bytes| run.deliver(piece, bytes))?;
+        }
+        if let Some(error) = lock(&run.end).take() {
+            return Err(error.into());
+        }
         let mut outcome = run.outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         outcome.bytes = run.bytes.into_inner();
         Ok(outcome)
@@ -127,9 +150,13 @@ impl Window {
             Extent::Hole { .. } => false,
         };
         self.files.retain(|file| {
-            let same = placer.has_content(&file.path, &file.extents, &mut is);
-            if !same {
-                return true;
+            match placer.has_content(&file.path, &file.extents, &mut is) {
+                None => return true,
+                Some(1) => {}
+                Some(_) => {
+                    outcome.several_names.push(file.path.clone());
+                    return false;
+                }
             }
             match file.clear_beside(placer).and_then(|()| placer.adopt(&file.path, &file.meta)) {
                 Ok(differences) => {
@@ -148,7 +175,15 @@ impl Run<'_> {
     fn without_chunks(&self, file: &WindowFile) {
         match self.placer.begin_file(&file.path, file.size()).and_then(|pending| pending.finish(&file.meta)) {
             Ok(differences) => self.kept(differences),
-            Err(error) => self.lost(file, Chain(&error).to_string(), false),
+            Err(error) => self.refused(file, error),
+        }
+    }
+
+    fn refused(&self, file: &WindowFile, error: files::Error) {
+        if error.ends_all() {
+            lock(&self.end).get_or_insert(error);
+        } else {
+            self.lost(file, Chain(&error).to_string(), false);
         }
     }
 
@@ -168,40 +203,34 @@ impl Run<'_> {
         if progress.failed {
             return true;
         }
-        let written = match bytes {
-            Ok(bytes) => self.write(file, &mut progress, piece.offset, bytes).map_err(|message| (message, false)),
-            Err(message) => Err((message.to_owned(), true)),
+        let failed = match bytes {
+            Ok(bytes) => {
+                self.write(file, &mut progress, piece.offset, bytes).map_err(|error| self.refused(file, error))
+            }
+            Err(message) => Err(self.lost(file, message.to_owned(), true)),
         };
-        if let Err((message, damage)) = written {
+        if failed.is_err() {
             // Dropping the pending file removes what was written of it.
             *progress = Progress { failed: true, ..Progress::default() };
-            self.lost(file, message, damage);
         }
         self.monitor.advance(u64::from(piece.len));
-        !self.monitor.cancelled()
+        lock(&self.end).is_none() && !self.monitor.cancelled()
     }
 
-    fn write(
-        &self,
-        file: &WindowFile,
-        progress: &mut Progress,
-        offset: u64,
-        bytes: &[u8],
-    ) -> std::result::Result<(), String> {
-        let said = |error: crate::stack::files::Error| Chain(&error).to_string();
+    fn write(&self, file: &WindowFile, progress: &mut Progress, offset: u64, bytes: &[u8]) -> files::Result<()> {
         let pending = match &mut progress.pending {
             Some(pending) => pending,
-            none => none.insert(self.placer.begin_file(&file.path, file.size()).map_err(said)?),
+            none => none.insert(self.placer.begin_file(&file.path, file.size())?),
         };
-        pending.write_at(offset, bytes).map_err(said)?;
+        pending.write_at(offset, bytes)?;
         self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         progress.chunks_left -= 1;
         if progress.chunks_left == 0
             && let Some(pending) = progress.pending.take()
         {
             // Only now, when the content is whole: until then the old one keeps its log.
-            file.clear_beside(self.placer).map_err(said)?;
-            self.kept(pending.finish(&file.meta).map_err(said)?);
+            file.clear_beside(self.placer)?;
+            self.kept(pending.finish(&file.meta)?);
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ fn place_some(placer: &Placer, round: u32, who: u32) -> u32 {
         file.map(|_| ()),
         placer.symlink(&name("link"), b"x", &meta).map(|_| ()),
         placer.fifo(&name("fifo"), &meta).map(|_| ()),
-        placer.hardlink(&name("hard"), b"d/secret"),
+        placer.hardlink(&name("hard"), b"d/secret").map(drop),
         placer.finish_dir(b"d", &meta).map(|_| ()),
         placer.remove(b"d/secret"),
         placer.remove(&name("dir")),
