@@ -191,9 +191,10 @@ def main(wanted, target=None):
         restore(source["tree"], os.fsencode(place))
     return 4 if TOLD["lost"] else 3 if TOLD["differs"] else 0
 
-if len(sys.argv) not in (4, 5) or (sys.argv[3] == "list") != (len(sys.argv) == 4):
-    sys.exit(__doc__)
+if len(sys.argv) not in (4, 5) or (sys.argv[3] == "list") != (len(sys.argv) == 4): sys.exit(__doc__)
+sys.excepthook = lambda kind, error, _: print(f"cannot go on: {kind.__name__}: {error}", file=sys.stderr)
 REPO = sys.argv[1]
-if json.load(open(f"{REPO}/config"))["version"] != 1: sys.exit("a repository of a version that is not known here")
+with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # where it is lost: nothing in it is needed
+    if json.load(open(f"{REPO}/config"))["version"] != 1: sys.exit("a repository of a version that is not known here")
 open_keys(sys.argv[2])
 sys.exit(main(*sys.argv[3:]))

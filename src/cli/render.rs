@@ -205,6 +205,10 @@ impl Output {
 }
 
 fn init_text(out: &mut String, style: Style, report: &InitReport) {
+    if report.healed {
+        let _ = writeln!(out, "{} config of the repository at {} written again", style.good("✓"), report.repository);
+        return;
+    }
     let _ = writeln!(out, "{} repository made at {}", style.good("✓"), report.repository);
     let _ = writeln!(out, "  key “{}”, sealed to {}", report.key, report.recipients.join(", "));
     match &report.identity {

@@ -12,7 +12,11 @@ use crate::repo::{self, Repository};
 /// The repository cannot be listed, or the person stopped it. Damage is in the report.
 pub fn check(env: &Env, repository: &Repository, read: Option<Reading>) -> Result<CheckReport> {
     let now = jiff::Timestamp::now().as_second();
-    let report = check::check(repository, &check::CheckOptions { read, now }, &*env.monitor)?;
+    let mut report = check::check(repository, &check::CheckOptions { read, now }, &*env.monitor)?;
+    report.problems.extend(repository.config_problem().map(|problem| {
+        let message = format!("{problem}; nothing else depends on it, and an owner's `snap init` writes it again");
+        Problem { severity: Severity::Damage, object: "config".to_owned(), message }
+    }));
     let finding = if report.is_damaged() { "damaged" } else { "sound" };
     let text = format!("{now} {finding}");
     let catalog = repository.catalog();

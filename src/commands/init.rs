@@ -36,6 +36,8 @@ pub struct InitReport {
     pub identity: Option<PathBuf>,
     /// True if that file was made now.
     pub identity_made: bool,
+    /// True if the repository was there, and only its `config` was written again.
+    pub healed: bool,
 }
 
 /// Makes a repository.
@@ -45,6 +47,9 @@ pub struct InitReport {
 pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
     let store = env.store()?;
     refuse_foreign_folder(&store)?;
+    if let Some(report) = heal(env, &store)? {
+        return Ok(report);
+    }
     if store.size(&crate::store::Key::Config)?.is_some() {
         return Err(repo::Error::Exists { address: store.address() }.into());
     }
@@ -76,7 +81,42 @@ pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
         recipients: recipients.iter().map(PersonRecipient::describe).collect(),
         identity,
         identity_made,
+        healed: false,
     })
+}
+
+/// A repository that has something in it and whose `config` is lost or altered gets it again; `None` where
+/// that is not so. What an interrupted `init` left has nothing in it.
+fn heal(env: &Env, store: &LocalStore) -> Result<Option<InitReport>> {
+    let config = repo::read_config_bytes(store);
+    let lost = match config.and_then(|bytes| repo::config::Config::decode(&store.address(), &bytes)) {
+        Ok(_) => false,
+        Err(error) => repo::is_lost_config(&error),
+    };
+    // Whether one that can be read is genuine is known only with a key.
+    let has_objects = Kind::ALL.iter().any(|kind| store.list(*kind).is_ok_and(|found| !found.objects.is_empty()));
+    if !has_objects || (!lost && env.identities.is_empty() && !env.folders.identity().exists()) {
+        return Ok(None);
+    }
+    let repository = match env.open() {
+        Ok(repository) => repository,
+        Err(error) if lost => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    if !repository.heal_config()? {
+        return Ok(None);
+    }
+    let keys = repo::keys::read_keys(store)?;
+    let card = keys.iter().find(|key| key.name == repository.key_name()).and_then(repo::keys::KeyFile::card);
+    Ok(Some(InitReport {
+        repository: store.address(),
+        id: repository.id().to_string(),
+        key: repository.key_name().to_owned(),
+        recipients: card.map(|card| card.recipients).unwrap_or_default(),
+        identity: None,
+        identity_made: false,
+        healed: true,
+    }))
 }
 
 /// Keeps a second `init` waiting: it would take the first one's key for what an interrupted one left.
@@ -116,11 +156,11 @@ fn default_identity(env: &Env) -> Result<(PersonRecipient, PathBuf, bool)> {
     let named = env.identities.first().cloned();
     let path = named.clone().unwrap_or_else(|| env.folders.identity());
     if path.exists() {
-        return Ok((recipient_of(&path)?, path, false));
+        return Ok((recipient_of(env, &path)?, path, false));
     }
     if named.is_some() {
-        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(Error::Path { operation: "read the identity file", path, source });
+        let source = std::io::ErrorKind::NotFound.into();
+        return Err(Error::Identity(crypto::Error::Io { operation: "read", path, source }));
     }
     let folder = crate::fs::parent_of(&path);
     create_dir_durable(&folder).map_err(|source| Error::Path {
@@ -132,14 +172,14 @@ fn default_identity(env: &Env) -> Result<(PersonRecipient, PathBuf, bool)> {
         Ok(recipient) => Ok((recipient, path, true)),
         // Another process has made it a moment ago.
         Err(crypto::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok((recipient_of(&path)?, path, false))
+            Ok((recipient_of(env, &path)?, path, false))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn recipient_of(path: &Path) -> Result<PersonRecipient> {
-    let identities = PersonIdentity::load(path, None)?;
+fn recipient_of(env: &Env, path: &Path) -> Result<PersonRecipient> {
+    let identities = env.load_identity(path)?;
     identities.iter().find_map(PersonIdentity::recipient).ok_or_else(|| {
         let message = format!("{} holds no identity whose recipient can be told", path.display());
         Error::usage(message, "name the recipient: snap init --recipient R")

@@ -2,7 +2,7 @@
 //!
 //! It is plain, so that a key is not needed to see what a folder is; and nothing in it is believed
 //! that matters: recipients come from the sealed key file, and the MAC is checked as soon as the
-//! secrets are at hand.
+//! secrets are at hand. So it can be lost: whoever has a key knows all that it says.
 
 use super::signed::{sign, verify};
 use super::{Error, Result};

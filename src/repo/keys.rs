@@ -101,6 +101,12 @@ pub fn read_keys(store: &dyn ReadStore) -> Result<Vec<KeyFile>> {
     Ok(out)
 }
 
+/// When the oldest of `keys` was made whose card is genuine, RFC 3339; empty if none is.
+pub(super) fn oldest(keys: &[KeyFile], secrets: &Secrets) -> String {
+    let genuine = keys.iter().filter(|key| key.card_is_genuine(secrets));
+    genuine.filter_map(|key| Some(key.card()?.created)).min().unwrap_or_default()
+}
+
 /// The secrets that one of `identities` gets out of one of `keys`, and that key's name. The key
 /// with the most rights wins.
 ///
@@ -119,6 +125,9 @@ pub fn unlock(
             Ok(secrets) if secrets.role() == Role::Owner => return Ok((secrets, key.name.clone())),
             Ok(secrets) => writer = Some((secrets, key.name.clone())),
             Err(crypto::Error::WrongKey { .. }) => {}
+            Err(crypto::Error::Damaged { reason, .. }) => {
+                failure = Some(Error::Damaged { object: sealed_key(&key.name).path(), what: reason });
+            }
             Err(source) => {
                 let object = format!("cannot open the key “{}”", key.name);
                 failure = Some(Error::Crypto { object, source });

@@ -30,5 +30,5 @@ pub mod wire;
 pub mod writer;
 
 pub use error::{Error, Result};
-pub use repository::{Repository, initialise, read_config_bytes};
+pub use repository::{Repository, initialise, is_lost_config, read_config_bytes};
 pub use sync::{Snapshot, SnapshotSet};

@@ -17,6 +17,8 @@ pub struct Repository {
     pub(super) store: Arc<dyn Store>,
     pub(super) secrets: Secrets,
     pub(super) config: Config,
+    /// What is wrong with the object `config`, if something is: then [`Self::config`] is what it should say.
+    pub(super) config_problem: Option<String>,
     pub(super) catalog: Catalog,
     /// The name of the key that opened it.
     pub(super) key_name: String,
@@ -29,19 +31,22 @@ impl Repository {
     /// lies in a folder of its own below `cache`.
     ///
     /// # Errors
-    /// `config` is missing, of another kind, or not of these secrets; the catalog cannot be used.
+    /// The store does not answer, `config` is of a newer version, or the catalog cannot be used. That `config`
+    /// is lost or not of these secrets is no error: nothing in it is needed.
     pub fn open(store: Arc<dyn Store>, secrets: Secrets, key_name: &str, cache: &Path) -> Result<Self> {
-        let bytes = read_config_bytes(&*store)?;
-        let config = Config::decode(&store.address(), &bytes)?;
-        Config::authenticate(&bytes, &secrets)?;
-        if config.repository != secrets.repository() {
-            return Err(Error::Forged { object: "config".to_owned() });
-        }
+        let (config, config_problem) = match authentic_config(&*store, &secrets) {
+            Ok(config) => (config, None),
+            Err(error) if is_lost_config(&error) => {
+                let created = keys::oldest(&keys::read_keys(&*store)?, &secrets);
+                (Config::new(&secrets, created), Some(problem_of(&error)))
+            }
+            Err(error) => return Err(error),
+        };
         let place = Place { address: store.address(), bytes: store.body() };
         let catalog = Catalog::open(&cache.join(config.repository.to_string()), config.repository, place)?;
         let namer = Namer::new(secrets.chunk_id_key());
         let cutter = Cutter::new(&secrets.gear_seed());
-        Ok(Self { store, secrets, config, catalog, key_name: key_name.to_owned(), namer, cutter })
+        Ok(Self { store, secrets, config, config_problem, catalog, key_name: key_name.to_owned(), namer, cutter })
     }
 
     /// The store, for reading.
@@ -57,6 +62,27 @@ impl Repository {
     /// The repository's configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What is wrong with the object `config`, if something is.
+    pub fn config_problem(&self) -> Option<&str> {
+        self.config_problem.as_deref()
+    }
+
+    /// Writes `config` again where it is lost or altered; false if it is as it should be.
+    ///
+    /// # Errors
+    /// The key at hand is a writer's, or the store refuses.
+    pub fn heal_config(&self) -> Result<bool> {
+        if self.config_problem.is_none() {
+            return Ok(false);
+        }
+        self.require_owner("write the repository's config again")?;
+        let bytes = self.config.encode(&self.secrets)?;
+        // Between the two there is none, which is no worse than one that is not genuine.
+        self.store.remove(&Key::Config)?;
+        self.store.put(&Key::Config, &bytes)?;
+        Ok(true)
     }
 
     /// Its identity.
@@ -88,6 +114,30 @@ impl Repository {
             Role::Owner => Ok(()),
             Role::Writer => Err(Error::NotOwner { key: self.key_name.clone(), operation }),
         }
+    }
+}
+
+fn authentic_config(store: &dyn Store, secrets: &Secrets) -> Result<Config> {
+    let bytes = read_config_bytes(store)?;
+    let config = Config::decode(&store.address(), &bytes)?;
+    Config::authenticate(&bytes, secrets)?;
+    if config.repository == secrets.repository() {
+        Ok(config)
+    } else {
+        Err(Error::Forged { object: "config".to_owned() })
+    }
+}
+
+/// True if `config` is not what it should be: lost, no configuration, or not of the secrets at hand.
+pub fn is_lost_config(error: &Error) -> bool {
+    matches!(error, Error::NotARepository { .. } | Error::Damaged { .. } | Error::Forged { .. })
+}
+
+fn problem_of(error: &Error) -> String {
+    match error {
+        Error::Damaged { what, .. } => what.clone(),
+        Error::Forged { .. } => "it was not written with this repository's secrets: it is forged or damaged".to_owned(),
+        _ => "it is damaged: it is no configuration of a repository".to_owned(),
     }
 }
 

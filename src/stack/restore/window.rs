@@ -203,13 +203,20 @@ impl Run<'_> {
         if progress.failed {
             return true;
         }
-        let failed = match bytes {
-            Ok(bytes) => {
-                self.write(file, &mut progress, piece.offset, bytes).map_err(|error| self.refused(file, error))
+        let is_whole = match bytes {
+            Ok(bytes) => match self.write(file, &mut progress, piece.offset, bytes) {
+                Ok(()) => true,
+                Err(error) => {
+                    self.refused(file, error);
+                    false
+                }
+            },
+            Err(message) => {
+                self.lost(file, message.to_owned(), true);
+                false
             }
-            Err(message) => Err(self.lost(file, message.to_owned(), true)),
         };
-        if failed.is_err() {
+        if !is_whole {
             // Dropping the pending file removes what was written of it.
             *progress = Progress { failed: true, ..Progress::default() };
         }
