@@ -1,8 +1,10 @@
 //! What can be typed.
 
+use super::checked;
 use super::compose_args::ComposeArgs;
 use super::upkeep::ForgetArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed, nothing changed · 2 usage · 3 snapshot stored but incomplete · \
@@ -172,7 +174,7 @@ pub struct CreateArgs {
     #[arg(default_value = ".")]
     pub dir: PathBuf,
     /// Label the snapshot; may be given several times
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = checked::tag)]
     pub tag: Vec<String>,
     /// Add a remark
     #[arg(long, value_name = "N", default_value = "")]
@@ -190,13 +192,13 @@ pub struct CreateArgs {
     #[arg(long)]
     pub cross_mounts: bool,
     /// The stack's name [default: the Compose project's, or the folder's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = checked::stack_name)]
     pub stack: Option<String>,
     /// zstd level: 1 is fast, 19 small
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub compression: i32,
     /// Threads [default: one for each processor]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = checked::threads)]
     pub threads: usize,
     /// Print what would become of every file, mount, image and database, and change nothing
     #[arg(long)]
@@ -236,12 +238,21 @@ pub struct LogArgs {
     pub markdown: bool,
 }
 
+impl ListArgs {
+    /// The options that leave snapshots out, as they are typed; empty if there are none.
+    pub fn filter(&self) -> String {
+        let given = [("--stack", &self.scope.stack), ("--host", &self.scope.host), ("--tag", &self.tag)];
+        let given = given.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_deref()?)));
+        given.collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// See [`Command::Show`].
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// A snapshot, or SNAPSHOT:PATH for the content of a file
     #[arg(value_name = "ID[:PATH]")]
-    pub id: String,
+    pub id: OsString,
     /// Which ones.
     #[command(flatten)]
     pub scope: ScopeArgs,
@@ -289,7 +300,7 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub scope: ScopeArgs,
     /// Threads [default: one for each processor]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = checked::threads)]
     pub threads: usize,
 }
 
@@ -348,7 +359,7 @@ pub struct KeyAddArgs {
     #[arg(long, value_enum, default_value_t = RoleArg::Owner)]
     pub role: RoleArg,
     /// The same as --role writer
-    #[arg(long)]
+    #[arg(long, conflicts_with = "role")]
     pub writer: bool,
     /// Whose key: age1…, ssh-ed25519 …, ssh-rsa …; may be given several times
     #[arg(long, value_name = "R")]

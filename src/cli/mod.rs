@@ -1,8 +1,10 @@
 //! The command line: the only place that knows arguments, prints, and decides exit codes.
 
 mod args;
+mod checked;
 mod compose_args;
 mod exit;
+mod listing;
 mod manual;
 mod progress;
 mod prompt;

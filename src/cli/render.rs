@@ -1,7 +1,9 @@
 //! Reports as text for people or as one JSON document.
 
 use super::exit::Exit;
+use super::listing::Listing;
 use super::text::{self, Style};
+use crate::commands;
 use crate::commands::application::PlanReport;
 use crate::commands::create::CreateReport;
 use crate::commands::diff::{Change, DiffReport};
@@ -11,9 +13,8 @@ use crate::commands::key::{ExportedKey, KeyReport};
 use crate::commands::list::ListReport;
 use crate::commands::log::LogReport;
 use crate::commands::restore::RestoreReport;
-use crate::commands::show::{ListedEntry, ShowReport};
+use crate::commands::show::ShowReport;
 use crate::commands::status::StatusReport;
-use crate::commands::{self, Error, Result};
 use crate::repo::check::{CheckReport, Problem, Severity};
 use crate::stack::application::guard::Repaired;
 use serde::Serialize;
@@ -69,7 +70,7 @@ impl Output {
         self.raw_with(bytes, Exit::Done)
     }
 
-    fn limit(self) -> usize {
+    pub(super) fn limit(self) -> usize {
         if self.verbose > 0 { usize::MAX } else { LINES_MAX }
     }
 
@@ -90,7 +91,11 @@ impl Output {
     /// A snapshot.
     pub fn create(self, report: &CreateReport) -> Exit {
         let exit = if report.snapshot.complete { Exit::Done } else { Exit::Incomplete };
-        self.give(report, exit, |out, style| super::screens::create(out, style, report, self.limit()))
+        let given = self.give(report, exit, |out, style| super::screens::create(out, style, report, self.limit()));
+        if given == Exit::Failed {
+            text::tell(&format!("the snapshot is stored all the same: {}", report.snapshot.id));
+        }
+        given
     }
 
     /// What a capture would do.
@@ -107,14 +112,14 @@ impl Output {
     }
 
     /// The snapshots.
-    pub fn list(self, report: &ListReport, forgotten: bool) -> Exit {
+    pub fn list(self, report: &ListReport, forgotten: bool, filter: &str) -> Exit {
         let exit = match (report.unreadable.iter().any(|one| !one.newer), report.unreadable.is_empty()) {
             (true, _) => Exit::Damage,
             _ if !report.vanished.is_empty() => Exit::Damage,
             (false, false) => Exit::Failed,
             (false, true) => Exit::Done,
         };
-        self.give(report, exit, |out, style| super::screens::list(out, style, report, forgotten))
+        self.give(report, exit, |out, style| super::screens::list(out, style, report, forgotten, filter))
     }
 
     /// What was done.
@@ -200,7 +205,7 @@ impl Output {
 
     /// A listing of entries, written as they come.
     pub fn listing(self) -> Listing {
-        Listing { output: self, entries: Vec::new() }
+        Listing::new(self)
     }
 }
 
@@ -274,12 +279,21 @@ fn check_text(out: &mut String, style: Style, report: &CheckReport) {
             Severity::Unknown => style.bad("unknown"),
             Severity::Note => style.warn("note"),
         };
-        let _ = writeln!(out, "{mark}: {}: {}", problem.object, problem.message);
+        // Some messages name their object themselves.
+        let object = format!("{}: ", problem.object);
+        let object = if problem.message.starts_with(problem.object.as_str()) { "" } else { object.as_str() };
+        let _ = writeln!(out, "{mark}: {object}{}", problem.message);
     }
     let read = match (report.packs_read, report.opened) {
         (0, _) => "no pack was read whole".to_owned(),
-        (n, true) => format!("{n} packs read whole, every chunk hashed ({})", text::bytes(report.bytes_read)),
-        (n, false) => format!("{n} packs hashed as they lie ({})", text::bytes(report.bytes_read)),
+        (n, true) => {
+            let packs = text::count(n, "pack", "packs");
+            format!("{packs} read whole, every chunk hashed ({})", text::bytes(report.bytes_read))
+        }
+        (n, false) => {
+            let packs = text::count(n, "pack", "packs");
+            format!("{packs} hashed as they lie ({})", text::bytes(report.bytes_read))
+        }
     };
     let found = format!(
         "{}, {}; {read}",
@@ -320,82 +334,5 @@ fn keys_text(out: &mut String, report: &KeyReport) {
         let created = key.created.as_deref().map(text::local_time).unwrap_or_default();
         let current = if key.current { "  (in use)" } else { "" };
         let _ = writeln!(out, "{:<24} {role:<8} {}  {created}{current}", key.name, key.recipients.join(", "));
-    }
-}
-
-/// Entries that are printed as they come.
-pub struct Listing {
-    output: Output,
-    entries: Vec<ListedEntry>,
-}
-
-impl Listing {
-    /// One more.
-    ///
-    /// # Errors
-    /// Standard output refuses.
-    pub fn entry(&mut self, entry: &ListedEntry) -> Result<()> {
-        if self.output.json {
-            self.entries.push(entry.clone());
-            return Ok(());
-        }
-        let target = entry.target.as_ref().map(|to| format!(" → {to}")).unwrap_or_default();
-        let line = format!(
-            "{}{} {:>6} {:>6} {:>10}  {}{target}\n",
-            entry.kind,
-            mode_text(entry.mode),
-            entry.uid,
-            entry.gid,
-            entry.size,
-            entry.path
-        );
-        std::io::stdout().lock().write_all(line.as_bytes()).map_err(|source| Error::Path {
-            operation: "write to",
-            path: "standard output".into(),
-            source,
-        })
-    }
-
-    /// Ends the listing.
-    pub fn finish(self, lost: &[String]) -> Exit {
-        for what in lost {
-            text::tell(&format!("damage: {what}"));
-        }
-        let exit = if lost.is_empty() { Exit::Done } else { Exit::Damage };
-        if !self.output.json {
-            return exit;
-        }
-        let document = serde_json::json!({ "entries": self.entries, "lost": lost });
-        self.output.give(&document, exit, |_, _| {})
-    }
-}
-
-/// Permission bits as `ls` shows them.
-fn mode_text(mode: u32) -> String {
-    let mut out = String::with_capacity(9);
-    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
-        let bits = mode >> shift;
-        out.push(if bits & 4 != 0 { 'r' } else { '-' });
-        out.push(if bits & 2 != 0 { 'w' } else { '-' });
-        out.push(match (mode & special != 0, bits & 1 != 0) {
-            (true, true) => letter,
-            (true, false) => letter.to_ascii_uppercase(),
-            (false, true) => 'x',
-            (false, false) => '-',
-        });
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mode_text;
-
-    #[test]
-    fn modes_look_as_ls_shows_them() {
-        assert_eq!(mode_text(0o755), "rwxr-xr-x");
-        assert_eq!(mode_text(0o4750), "rwsr-x---");
-        assert_eq!(mode_text(0o1777), "rwxrwxrwt");
-        assert_eq!(mode_text(0o2644), "rw-r-Sr--");
     }
 }

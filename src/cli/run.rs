@@ -19,6 +19,7 @@ use crate::stack::application::guard::repair;
 use crate::stack::files::raise_open_file_limit;
 use clap::Parser;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -61,8 +62,16 @@ pub fn run() -> Exit {
     progress.clear();
     match result {
         Ok(exit) => exit,
+        // Whoever reads has read enough.
+        Err(error) if is_unheard(&error) => Exit::Done,
         Err(error) => fail(&cli.command, common.json, &error),
     }
+}
+
+/// True if nobody listens on standard output any more.
+fn is_unheard(error: &Error) -> bool {
+    matches!(error, Error::Path { operation: commands::show::WRITE_OUT, source, .. }
+        if source.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// A core file would hold the repository's secrets in plain.
@@ -114,7 +123,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::List(args) => {
             let options = commands::list::ListOptions { scope: scope(&args.scope), tag: args.tag.clone() };
             with_repository(env, |repository| {
-                Ok(output.list(&commands::list::list(env, repository, &options)?, args.forgotten))
+                Ok(output.list(&commands::list::list(env, repository, &options)?, args.forgotten, &args.filter()))
             })
         }
         Command::Show(args) => show(env, args, output),
@@ -228,13 +237,18 @@ fn create_options(args: &CreateArgs) -> commands::create::CreateOptions {
 fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
     let scope = scope(&args.scope);
     // `latest:TAG` and `@2026-11-20T03:00` name snapshots too: a snapshot wins over a file.
-    let is_time = args.id.starts_with('@');
-    let parts = if is_time { args.id.rsplit_once(':') } else { args.id.split_once(':') };
-    if let Some((id, path)) = parts.filter(|_| !args.files) {
+    let bytes = args.id.as_bytes();
+    let is_time = bytes.starts_with(b"@");
+    let is_colon = |byte: &u8| *byte == b':';
+    let colon = if is_time { bytes.iter().rposition(is_colon) } else { bytes.iter().position(is_colon) };
+    // A path may be no text, a snapshot's name is.
+    let whole = args.id.to_string_lossy();
+    if let Some(colon) = colon.filter(|_| !args.files) {
+        let (id, path) = (&*String::from_utf8_lossy(&bytes[..colon]), &bytes[colon + 1..]);
         let may_be_snapshot = is_time || id == "latest";
         return with_repository(env, |repository| {
-            if may_be_snapshot && commands::show::show(env, repository, &scope, &args.id).is_ok() {
-                return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
+            if may_be_snapshot && commands::show::show(env, repository, &scope, &whole).is_ok() {
+                return Ok(output.show(&commands::show::show(env, repository, &scope, &whole)?));
             }
             commands::show::cat(env, repository, &scope, id, path, &mut std::io::stdout().lock())?;
             Ok(Exit::Done)
@@ -242,11 +256,11 @@ fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
     }
     with_repository(env, |repository| {
         if !args.files {
-            return Ok(output.show(&commands::show::show(env, repository, &scope, &args.id)?));
+            return Ok(output.show(&commands::show::show(env, repository, &scope, &whole)?));
         }
         let mut listing = output.listing();
         let lost =
-            commands::show::entries(env, repository, &scope, &args.id, &mut |_, entry| listing.entry(&entry.into()))?;
+            commands::show::entries(env, repository, &scope, &whole, &mut |_, entry| listing.entry(&entry.into()))?;
         Ok(listing.finish(&lost))
     })
 }
@@ -300,7 +314,8 @@ fn parse_share(text: &str) -> Result<Option<Share>> {
     if let Some(number) = text.strip_suffix('%') {
         let share: f64 = number.trim().parse().map_err(|_| wrong())?;
         return match share {
-            s if s >= 100.0 => Ok(None),
+            100.0 => Ok(None),
+            s if s > 100.0 => Err(wrong()),
             s if s > 0.0 => Ok(Some(Share::Fraction(s / 100.0))),
             _ => Err(wrong()),
         };
@@ -357,7 +372,7 @@ mod tests {
         assert_eq!(parse_share("10%").unwrap(), Some(Share::Fraction(0.1)));
         assert_eq!(parse_share("100%").unwrap(), None);
         assert_eq!(parse_share("5GB").unwrap(), Some(Share::Bytes(5_000_000_000)));
-        for wrong in ["", "0%", "-1%", "x", "5", "5XB", "%"] {
+        for wrong in ["", "0%", "-1%", "200%", "100.1%", "x", "5", "5XB", "%"] {
             assert!(parse_share(wrong).is_err(), "{wrong}");
         }
     }

@@ -65,10 +65,13 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     let _ = writeln!(out, "  to go back:  snap restore {id} --in-place     to look:  snap restore {id} --target DIR");
 }
 
-pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotten: bool) {
+pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotten: bool, filter: &str) {
     let nothing = report.snapshots.is_empty() && report.unreadable.is_empty() && report.vanished.is_empty();
     if nothing && report.forgotten.is_empty() {
-        let _ = writeln!(out, "no snapshots in {}", report.repository);
+        let _ = match filter {
+            "" => writeln!(out, "no snapshots in {}", report.repository),
+            filter => writeln!(out, "no snapshot in {} fits {filter}", report.repository),
+        };
         return;
     }
     let width = report.snapshots.iter().map(|s| s.stack.chars().count()).max().unwrap_or(5).clamp(5, 24);
@@ -217,13 +220,16 @@ pub(super) fn restore(out: &mut String, style: Style, report: &RestoreReport, li
     if report.differences.len() > limit {
         let _ = writeln!(out, "… and {} more (-v shows them all)", report.differences.len() - limit);
     }
-    for lost in &report.lost {
+    for lost in report.lost.iter().take(limit) {
         let mark = if lost.damage { style.bad("damaged") } else { style.bad("failed") };
         let _ = writeln!(out, "{mark}: {}: {}", lost.path, lost.message);
     }
+    if report.lost.len() > limit {
+        let _ = writeln!(out, "… and {} more (-v shows them all)", report.lost.len() - limit);
+    }
     let mut what = format!("{} at {}", text::count(report.files, "file", "files"), report.target.display());
     if report.unchanged > 0 {
-        let _ = write!(what, ", {} were right already", text::thousands(report.unchanged));
+        let _ = write!(what, ", {} right already", text::count(report.unchanged, "was", "were"));
     }
     if report.removed > 0 {
         let _ = write!(what, ", {} removed", text::thousands(report.removed));

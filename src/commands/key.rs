@@ -39,7 +39,7 @@ pub struct KeyReport {
 pub struct AddOptions {
     /// The key's name.
     pub name: String,
-    /// A writer can create, list, check structure and replicate, but not read history.
+    /// A writer can create, list and check structure, but not read history.
     pub writer: bool,
     /// To whom it is sealed.
     pub recipients: Vec<String>,

@@ -1,7 +1,7 @@
 //! `snap restore`: puts the files of a snapshot back.
 
 use super::env::host_name;
-use super::show::{find, open_reader};
+use super::show::{absent, find, open_reader};
 use super::{Env, Error, Result};
 use crate::fs::create_dir_durable;
 use crate::repo::manifest::{SourceEntry, SourceKind};
@@ -89,8 +89,12 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
     }
     repository.require_owner("read what snapshots hold")?;
-    prepare_target(&target, options.in_place)?;
     let folder = folder_restore(options, keep)?;
+    if !folder.only.is_empty() {
+        let absent = absent(&mut open_reader(repository, snapshot)?, source, &folder.only)?;
+        refuse_absent(&absent, &snapshot.id.short())?;
+    }
+    prepare_target(&target, options.in_place)?;
     let done = restore_source(env, repository, snapshot, source, &target, &folder)?;
     if done.entries == 0 && !folder.only.is_empty() && done.lost.iter().all(|lost| !lost.damage) {
         let message = format!("nothing in snapshot {} is at that path", snapshot.id.short());
@@ -168,7 +172,9 @@ fn again_where_lost(
     let only = if whole { folder.only.clone() } else { first.lost.iter().map(|lost| lost.raw.clone()).collect() };
     let second = attempt(&FolderRestore { in_place: true, only, ..folder.clone() })?;
     if whole {
-        return Ok(Restored { bytes: first.bytes + second.bytes, ..second });
+        // What the first attempt wrote was not right before.
+        let unchanged = first.unchanged.min(second.unchanged);
+        return Ok(Restored { bytes: first.bytes + second.bytes, unchanged, ..second });
     }
     let known = |found: &Difference| first.differences.contains(found);
     let differences = second.differences.into_iter().filter(|found| !known(found)).collect::<Vec<_>>();
@@ -181,6 +187,16 @@ fn again_where_lost(
         differences: [first.differences, differences].concat(),
         lost: second.lost,
     })
+}
+
+/// Before anything is written: is all there that is asked for?
+fn refuse_absent(absent: &[Vec<u8>], id: &str) -> Result<()> {
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let absent: Vec<String> = absent.iter().map(|path| crate::repo::entry::shown(path)).collect();
+    let message = format!("snapshot {id} has nothing at {}", absent.join(", "));
+    Err(Error::usage(message, format!("snap show {id} --files lists what is")))
 }
 
 fn files_source(snapshot: &Snapshot) -> Result<&SourceEntry> {

@@ -11,6 +11,9 @@ use serde::Serialize;
 use std::cmp::Ordering;
 use std::io::Write;
 
+/// The operation of an error that is standard output's.
+pub const WRITE_OUT: &str = "write to";
+
 /// What `show ID` says.
 #[derive(Debug, Clone, Serialize)]
 pub struct ShowReport {
@@ -154,11 +157,20 @@ pub fn open_reader<'r>(repository: &'r Repository, snapshot: &Snapshot) -> Resul
 ///
 /// # Errors
 /// There is no such file, a chunk of it cannot be had, or `out` refuses.
-pub fn cat(env: &Env, repository: &Repository, scope: &Scope, id: &str, path: &str, out: &mut dyn Write) -> Result<()> {
+pub fn cat(
+    env: &Env,
+    repository: &Repository,
+    scope: &Scope,
+    id: &str,
+    path: &[u8],
+    out: &mut dyn Write,
+) -> Result<()> {
     let set = repository.snapshots()?;
     let snapshot = find(&set, scope, id)?;
     let mut reader = open_reader(repository, snapshot)?;
-    let wanted = path.trim_start_matches("./").trim_end_matches('/').as_bytes();
+    let wanted = path.strip_prefix(b"./").unwrap_or(path);
+    let wanted = wanted.strip_suffix(b"/").unwrap_or(wanted);
+    let path = &*repo::entry::shown(path);
     for source in &snapshot.manifest.sources {
         // In an application a path names its part, or is one of the project's own folder.
         let place = snapshot.manifest.place_of(source);
@@ -207,8 +219,28 @@ fn find_entry(reader: &mut Reader<'_>, source: &SourceEntry, path: &[u8]) -> Res
     }
 }
 
+/// Those of `paths` that are nowhere in the tree of `source`; none where a part of it cannot be read, since
+/// they may be there.
+///
+/// # Errors
+/// The catalog is damaged.
+pub(super) fn absent(reader: &mut Reader<'_>, source: &SourceEntry, paths: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+    let mut absent = paths.to_vec();
+    let (mut walker, mut entries, mut more) = (TreeWalker::new(&source.tree), Vec::new(), true);
+    while more && !absent.is_empty() {
+        more = walker.next(reader, &mut entries, 4096)?;
+        if !walker.lost().is_empty() {
+            return Ok(Vec::new());
+        }
+        for entry in entries.drain(..) {
+            absent.retain(|path| *path != entry.path);
+        }
+    }
+    Ok(absent)
+}
+
 fn write_content(env: &Env, reader: &mut Reader<'_>, extents: &[Extent], out: &mut dyn Write) -> Result<()> {
-    let failed = |source| Error::Path { operation: "write to", path: "standard output".into(), source };
+    let failed = |source| Error::Path { operation: WRITE_OUT, path: "standard output".into(), source };
     for extent in extents {
         go_on(env)?;
         match extent {

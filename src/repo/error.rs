@@ -41,7 +41,8 @@ pub enum Error {
         object: String,
     },
     /// No identity at hand opens any key.
-    #[error("none of the identities at hand opens the repository at {address}: {tried}; it has the keys {}", keys.join(", "))]
+    #[error("none of the identities at hand opens the repository at {address}: {tried}; it has {}",
+        if keys.is_empty() { "no key file that can be used".to_owned() } else { format!("the keys {}", keys.join(", ")) })]
     WrongKey {
         /// Where.
         address: String,
@@ -51,7 +52,7 @@ pub enum Error {
         keys: Vec<String>,
     },
     /// The role at hand does not suffice.
-    #[error("the key “{key}” is a writer's: it can create, list, check structure and replicate, but not {operation}")]
+    #[error("the key “{key}” is a writer's: it can create, list and check structure, but not {operation}")]
     NotOwner {
         /// The key in use.
         key: String,

@@ -175,7 +175,9 @@ pub fn put_key(
     let card = sign(&card, &signer.mac_key(), DOMAIN)
         .map_err(|source| Error::Json { object: format!("the card of key “{name}”"), source })?;
     // A card without its key is what an interrupted run left; it says nothing of ours.
-    store.remove(&card_key(name))?;
+    if store.size(&card_key(name))?.is_some() {
+        store.remove(&card_key(name))?;
+    }
     store.put(&card_key(name), &card)?;
     match store.put(&sealed_key(name), &sealed)? {
         Put::Created => Ok(()),

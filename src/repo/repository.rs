@@ -160,6 +160,10 @@ pub fn read_config_bytes(store: &dyn Store) -> Result<Vec<u8>> {
         Err(crate::store::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => {
             Err(Error::NotARepository { address: store.address() })
         }
+        Err(crate::store::Error::Io { operation, source, .. }) => {
+            let object = format!("{}/config", store.address());
+            Err(crate::store::Error::Io { operation, object, source }.into())
+        }
         Err(error) => Err(error.into()),
     }
 }

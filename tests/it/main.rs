@@ -29,6 +29,7 @@ mod need;
 mod power;
 mod recover;
 mod refusal;
+mod refusals;
 mod restore;
 mod scene;
 mod seeded;

@@ -45,6 +45,7 @@ impl Excludes {
     /// A pattern is not valid, or is a comment or empty and so would exclude nothing.
     pub fn new<P: AsRef<str>>(patterns: &[P]) -> Result<Self> {
         let mut builder = GitignoreBuilder::new("");
+        builder.allow_unclosed_class(false);
         for pattern in patterns.iter().map(AsRef::as_ref) {
             let invalid = |reason: String| Error::Pattern { pattern: pattern.to_owned(), reason };
             if pattern.trim().is_empty() || pattern.starts_with('#') || pattern.contains('\n') {

@@ -1,0 +1,27 @@
+//! Words that are checked as they are typed: what could be stored, and then not be named again, is refused.
+
+/// More threads would wait for each other, and each takes memory.
+const THREADS_MAX: usize = 256;
+
+/// A stack's name.
+pub fn stack_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a name is expected".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A tag that `latest:TAG` and TAG itself can name.
+pub fn tag(text: &str) -> Result<String, String> {
+    let refused = |reason: &str| Err(format!("{reason}: no snapshot could be named by it"));
+    match text {
+        text if text.trim().is_empty() => refused("a tag has at least one letter"),
+        "latest" => refused("“latest” is the newest snapshot"),
+        text if text.starts_with('@') => refused("a time begins with @"),
+        text if text.contains(':') => refused("a colon stands before a path"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// A number of threads; 0 is one for each processor.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "a number is expected".to_owned())?;
+    if number > THREADS_MAX { Err(format!("at most {THREADS_MAX} threads")) } else { Ok(number) }
+}
