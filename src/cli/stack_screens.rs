@@ -60,11 +60,12 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     let running = report.services_running.unwrap_or(0);
     let services = text::count(running, "service", "services");
     let _ = writeln!(out, "{} · {services} running · {last}\n", snapshot.stack);
+    let width = snapshot.sources.iter().map(|source| source.name.chars().count()).max().unwrap_or(0).clamp(16, 36);
     for source in &snapshot.sources {
-        source_line(out, source);
+        source_line(out, source, width);
     }
     for line in report.coverage.iter().filter(|line| line.kind == "sqlite") {
-        let _ = writeln!(out, "  {:<10} {:<24} online backup", "sqlite", line.what);
+        let _ = writeln!(out, "  {:<10} {:<width$} online backup", "sqlite", line.what);
     }
     not_kept(out, style, report);
     let missing: Vec<_> = report.warnings.iter().filter(|warning| warning.incomplete).collect();
@@ -110,7 +111,7 @@ pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired]) {
     }
 }
 
-fn source_line(out: &mut String, source: &CreatedSource) {
+fn source_line(out: &mut String, source: &CreatedSource, width: usize) {
     let level = match (source.kind, source.level) {
         (SourceKind::Image, _) => "",
         (_, Level::Stopped) => "stopped",
@@ -129,7 +130,7 @@ fn source_line(out: &mut String, source: &CreatedSource) {
         SourceKind::Database => source.about.clone(),
     };
     let (kind, bytes) = (source.kind.word(), text::bytes(source.bytes));
-    let _ = writeln!(out, "  {kind:<10} {:<24} {level:<8} {bytes:>9}  {files}", source.name);
+    let _ = writeln!(out, "  {kind:<10} {:<width$} {level:<8} {bytes:>9}  {files}", source.name);
 }
 
 /// What a person might believe to be in it and is not.
@@ -144,7 +145,7 @@ fn not_kept(out: &mut String, style: Style, report: &CreateReport) {
         }
     }
     for (reason, names) in reasons {
-        let _ = writeln!(out, "  {:<10} {:<24} {reason}", "not kept", names.join(", "));
+        let _ = writeln!(out, "  {:<10} {:<16} {reason}", "not kept", names.join(", "));
     }
     for line in report.coverage.iter().filter(|line| line.state == "not protected") {
         let _ = writeln!(out, "  {} {} {}: {}", style.bad("NOT PROTECTED"), line.kind, line.what, line.reason);

@@ -205,12 +205,12 @@ fn fill(
 
 impl Plan {
     pub(super) fn line(&mut self, kind: &str, what: impl Into<String>, state: &str, reason: impl Into<String>) {
-        self.coverage.push(Coverage {
-            kind: kind.to_owned(),
-            what: what.into(),
-            state: state.to_owned(),
-            reason: reason.into(),
-        });
+        let (kind, state) = (kind.to_owned(), state.to_owned());
+        let line = Coverage { kind, what: what.into(), state, reason: reason.into() };
+        // What two services mount is one thing.
+        if !self.coverage.contains(&line) {
+            self.coverage.push(line);
+        }
     }
 
     /// Something selected that cannot be protected.

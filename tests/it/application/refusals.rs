@@ -73,6 +73,29 @@ fn without_an_engine_files_are_captured_and_the_rest_is_said_to_be_unprotected()
 }
 
 #[test]
+fn a_user_who_may_not_use_the_engine_is_told_so() {
+    need!(docker(), root(), program("setpriv"));
+    let app = App::new("permission", COMPOSE);
+    app.write("conf/a", "x");
+    let root = app.sandbox.path("");
+    std::fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    super::output(std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(&root));
+    let snap = |args: &[&str]| {
+        let mut command = app.sandbox.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(crate::snap::program()).args(args);
+        crate::snap::run(command, crate::snap::WATCHDOG).expect("a run")
+    };
+    let made = snap(&["init"]);
+    assert_eq!(made.code, exit::DONE, "{made}");
+    let run = snap(&["create", &app.dir.display().to_string(), "--json"]);
+    assert_eq!(run.code, exit::INCOMPLETE, "{run}");
+    let report = run.json();
+    let message = report["warnings"][0]["message"].as_str().expect("a text");
+    assert!(message.contains("no permission to use the Docker engine"), "{message}");
+    assert!(coverage(&report, &app.dir).contains(&"bind conf captured".to_owned()), "{report}");
+}
+
+#[test]
 fn a_folder_without_compose_never_asks_the_engine() {
     need!(root(), crate::need::strace());
     let sandbox = crate::snap::Sandbox::new();
