@@ -2,7 +2,7 @@
 
 use super::checked;
 use super::compose_args::ComposeArgs;
-use super::upkeep::ForgetArgs;
+use super::upkeep::{ForgetArgs, PruneArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -120,6 +120,12 @@ pub enum Command {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+    /// Free what no snapshot needs: mark it, and delete what was marked a day ago
+    #[command(after_help = "Examples: snap prune --dry-run · snap prune\n\
+        Run it every day: each run deletes what an earlier one has marked. Captures may run meanwhile, here and elsewhere.\n\
+        Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
+        --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on")]
+    Prune(PruneArgs),
     /// Say how far back, how sound, and what to see to next
     #[command(after_help = "Example: snap status\n\
         Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]

@@ -143,6 +143,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
             with_open(env, opened, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
         }
         Command::Forget(args) => upkeep::forget(env, args, output),
+        Command::Prune(args) => upkeep::prune(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
         Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
         Command::Status(_) => {
@@ -176,6 +177,7 @@ fn with_open(env: &Env, opened: Result<Repository>, work: impl Fn(&Repository) -
             repository.catalog().discard()?;
             work(&repository)
         }
+        Err(error) if error.is_overtaken() => work(&repository),
         other => other,
     });
     match done {

@@ -6,8 +6,10 @@ use super::render::Output;
 use super::run::{scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
+use crate::commands::prune::PruneOptions;
 use crate::commands::settings::{self, parse_age};
 use crate::commands::{self, Env, Result};
+use crate::repo::prune::{Deletion, PruneReport};
 use crate::repo::retention::Policy;
 use clap::Args;
 use std::fmt::Write as _;
@@ -62,6 +64,20 @@ pub struct PolicyArgs {
     pub keep_tag: Vec<String>,
 }
 
+/// See [`super::args::Command::Prune`].
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Only say what would be marked and deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete what was marked this long ago; less only takes away the time to change one's mind
+    #[arg(long, value_name = "AGE", default_value = "1d")]
+    pub delay: String,
+    /// Go on although more than half of what is stored is to go
+    #[arg(long)]
+    pub yes: bool,
+}
+
 impl PolicyArgs {
     /// The policy that was typed; `snap.toml`'s where none was.
     fn policy(&self, by_name: bool) -> Result<Policy> {
@@ -103,6 +119,54 @@ pub(super) fn undelete(env: &Env, ids: &[String], output: Output) -> Result<Exit
         let report = commands::forget::undelete(repository, ids)?;
         Ok(output.give(&report, Exit::Done, |out, style| undelete_text(out, style, &report)))
     })
+}
+
+pub(super) fn prune(env: &Env, args: &PruneArgs, output: Output) -> Result<Exit> {
+    let options = PruneOptions { dry_run: args.dry_run, delay_seconds: parse_age(&args.delay)?, confirmed: args.yes };
+    with_repository(env, |repository| {
+        let report = commands::prune::prune(env, repository, &options)?;
+        let exit = if report.refused { Exit::Failed } else { Exit::Done };
+        Ok(output.give(&report, exit, |out, style| prune_text(out, style, &report)))
+    })
+}
+
+fn deletion_text(deletion: &Deletion) -> String {
+    let snapshots = text::count(deletion.snapshots, "snapshot", "snapshots");
+    let packs = text::count(deletion.packs, "pack", "packs");
+    format!("{snapshots}, {packs}, {}", text::bytes(deletion.bytes))
+}
+
+fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
+    let none = Deletion::default();
+    let would = if report.dry_run { "would be " } else { "" };
+    if report.deleted != none {
+        let _ = writeln!(out, "{} {would}deleted: {}", style.good("✓"), deletion_text(&report.deleted));
+    }
+    if report.marked != none {
+        let _ = writeln!(out, "{} {would}marked: {}", style.good("✓"), deletion_text(&report.marked));
+        let _ = writeln!(out, "  a prune a day from now deletes it; until then snap undelete ID takes a snapshot back");
+    }
+    if report.waiting != none {
+        let _ = writeln!(out, "  marked before, and not a day old: {}", deletion_text(&report.waiting));
+    }
+    if report.young != none {
+        let young = text::count(report.young.packs, "pack", "packs");
+        let _ = writeln!(
+            out,
+            "  {young} that no snapshot needs ({}) may be of a capture that still runs",
+            text::bytes(report.young.bytes)
+        );
+    }
+    if report.indexes_merged > 0 {
+        let _ = writeln!(out, "  {} merged", text::count(report.indexes_merged, "index object", "index objects"));
+    }
+    if report.refused {
+        let _ =
+            writeln!(out, "{} more than half of what is stored would go: nothing was done   ← --yes", style.bad("✗"));
+    } else if report.deleted == none && report.marked == none {
+        let all = text::count(report.packs, "pack", "packs");
+        let _ = writeln!(out, "{} nothing to delete in {all}, {}", style.good("✓"), text::bytes(report.bytes));
+    }
 }
 
 fn short(id: &str) -> &str {

@@ -76,6 +76,11 @@ impl Error {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// True if the same once more would do: a deletion came in between.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Error::Repo(error) if error.is_overtaken())
+    }
+
     /// True if the local catalog should be thrown away and the command tried once more.
     pub fn is_catalog_damage(&self) -> bool {
         matches!(self, Error::Repo(error) if error.is_catalog_damage())

@@ -14,6 +14,7 @@ pub mod key;
 pub mod list;
 pub mod log;
 pub mod project;
+pub mod prune;
 pub mod restore;
 mod restore_parts;
 pub mod settings;

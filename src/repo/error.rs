@@ -81,6 +81,18 @@ pub enum Error {
         /// Its host.
         host: String,
     },
+    /// A prune deletes what a new snapshot builds on.
+    #[error("a prune that runs at the same time deletes what is needed: {packs} packs")]
+    Overtaken {
+        /// How many packs.
+        packs: usize,
+    },
+    /// Nothing is deleted, because not all is known that would have to be.
+    #[error("nothing was deleted: {reason}")]
+    NotSafe {
+        /// What is not known.
+        reason: String,
+    },
     /// An object's bytes are not what was written.
     #[error("{object} is damaged: {what}")]
     Damaged {
@@ -169,6 +181,11 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// True if the same once more would do: a deletion came in between.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Error::Overtaken { .. })
+    }
+
     /// True if the local catalog should be thrown away and the operation tried once more.
     pub fn is_catalog_damage(&self) -> bool {
         matches!(self, Error::Catalog(error) if error.is_damage())

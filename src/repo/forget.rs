@@ -4,6 +4,7 @@
 //! is there until `prune` has removed it. Only an owner can do either.
 
 use super::mark::{Act, ForgottenSnapshot, Stamp, UndeletedSnapshot};
+use super::needs::Needs;
 use super::sync::{Snapshot, SnapshotSet};
 use super::{Error, Repository, Result};
 use crate::id::{MarkId, SnapshotId};
@@ -35,23 +36,29 @@ impl Repository {
     /// Takes forgotten snapshots of `set` back.
     ///
     /// # Errors
-    /// The key at hand is a writer's; one is gone already; the store refuses.
+    /// The key at hand is a writer's; a prune is removing one, and whether it is back is not known; the
+    /// store refuses.
     pub fn undelete(&self, set: &SnapshotSet, ids: &[SnapshotId], stamp: &Stamp) -> Result<MarkId> {
         self.require_owner("take snapshots back")?;
+        let fence = self.fence()?;
         let forgotten = set.marks.forgotten();
         let mut snapshots = Vec::new();
-        let mut manifests = Vec::new();
-        for id in ids {
-            manifests.push((Key::from(*id), self.store.get(&Key::from(*id))?));
-            let marks = forgotten.get(id).map(|(marks, _)| marks.as_slice()).unwrap_or_default();
-            snapshots.extend(marks.iter().map(|mark| UndeletedSnapshot { id: *id, mark: *mark }));
+        let mut needs = Needs::default();
+        for snapshot in set.forgotten.iter().filter(|snapshot| ids.contains(&snapshot.id)) {
+            let id = snapshot.id;
+            let marks = forgotten.get(&id).map(|(marks, _)| marks.as_slice()).unwrap_or_default();
+            snapshots.extend(marks.iter().map(|mark| UndeletedSnapshot { id, mark: *mark }));
+            for need in &snapshot.manifest.needs {
+                needs.add(need.pack, 0);
+            }
         }
         let mark = self.put_mark(stamp, Act::Undelete { snapshots })?;
-        // A prune that began before the mark was there may have removed them a moment ago; it has not
-        // touched the packs that they need, and looks for marks again before it does.
-        for (key, bytes) in manifests {
-            if self.store.size(&key)?.is_none() {
-                self.store.put(&key, &bytes)?;
+        // As with a capture: a prune that begins from here on sees the mark; one that has begun is seen.
+        self.pass(&fence, &needs)?;
+        let (swept, _) = self.marks()?.swept();
+        for id in ids {
+            if swept.contains(id) || self.store.size(&Key::from(*id))?.is_none() {
+                return Err(Error::Overtaken { packs: 0 });
             }
         }
         Ok(mark)

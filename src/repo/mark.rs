@@ -15,7 +15,7 @@ use super::signed::{sign_by_owner, verify, verify_owner};
 use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::crypto;
-use crate::id::{MarkId, RemovalId, RepositoryId, SnapshotId, object_name, to_hex};
+use crate::id::{MarkId, PackId, RemovalId, RepositoryId, SnapshotId, object_name, to_hex};
 use crate::limits::MARK_BYTES_MAX;
 use crate::store::{Key, Kind};
 use serde::de::DeserializeOwned;
@@ -59,6 +59,24 @@ pub enum Act {
     Undelete {
         /// Which.
         snapshots: Vec<UndeletedSnapshot>,
+    },
+    /// Phase one of a deletion: nothing new is built on these packs.
+    Delete {
+        /// Forgotten snapshots to be removed.
+        snapshots: Vec<SnapshotId>,
+        /// Packs that no other snapshot needs.
+        packs: Vec<PackId>,
+        /// The snapshots that were there: whoever deletes must see each of them, or its removal.
+        seen: Vec<SnapshotId>,
+        /// True if a person has confirmed that so much is to go.
+        confirmed: bool,
+    },
+    /// Phase two: these are being deleted now, unless they turn out to be needed.
+    Sweep {
+        /// Forgotten snapshots.
+        snapshots: Vec<SnapshotId>,
+        /// Packs.
+        packs: Vec<PackId>,
     },
 }
 
@@ -190,7 +208,7 @@ impl Marks {
     pub fn accepted(&self) -> BTreeSet<SnapshotId> {
         let by_marks = self.marks.values().filter_map(|mark| match &mark.act {
             Act::Forget { accepted, .. } => Some(accepted),
-            Act::Undelete { .. } => None,
+            _ => None,
         });
         by_marks.chain(self.removals.values().map(|record| &record.accepted)).flatten().copied().collect()
     }
@@ -293,6 +311,21 @@ impl Repository {
             act,
         };
         self.put_document(&mark).map(MarkId)
+    }
+
+    /// Publishes the record of a removal; durable on return.
+    ///
+    /// # Errors
+    /// The key at hand is a writer's; the store refuses.
+    pub(super) fn put_removal(
+        &self,
+        stamp: &Stamp,
+        snapshots: Vec<Tombstone>,
+        accepted: Vec<SnapshotId>,
+    ) -> Result<RemovalId> {
+        let (version, requires, repository) = (VERSION, Vec::new(), self.id());
+        let record = Removal { version, requires, repository, time: stamp.time.clone(), snapshots, accepted };
+        self.put_document(&record).map(RemovalId)
     }
 }
 

@@ -1,6 +1,7 @@
 //! An open repository, and making a new one.
 
 use super::config::Config;
+use super::fence::Fence;
 use super::keys;
 use super::{Error, Result};
 use crate::catalog::{Catalog, Place};
@@ -10,7 +11,7 @@ use crate::crypto::secrets::{Role, Secrets};
 use crate::id::RepositoryId;
 use crate::store::{Key, Put, Store};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A repository whose secrets are at hand.
 pub struct Repository {
@@ -24,6 +25,8 @@ pub struct Repository {
     pub(super) key_name: String,
     pub(super) namer: Namer,
     pub(super) cutter: Cutter,
+    /// The deletions that were known when the catalog was last synced for writing.
+    pub(super) fence: Mutex<Option<Fence>>,
 }
 
 impl Repository {
@@ -46,7 +49,17 @@ impl Repository {
         let catalog = Catalog::open(&cache.join(config.repository.to_string()), config.repository, place)?;
         let namer = Namer::new(secrets.chunk_id_key());
         let cutter = Cutter::new(&secrets.gear_seed());
-        Ok(Self { store, secrets, config, config_problem, catalog, key_name: key_name.to_owned(), namer, cutter })
+        Ok(Self {
+            store,
+            secrets,
+            config,
+            config_problem,
+            catalog,
+            key_name: key_name.to_owned(),
+            namer,
+            cutter,
+            fence: Mutex::default(),
+        })
     }
 
     /// The store, for reading.

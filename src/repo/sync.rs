@@ -7,10 +7,13 @@ use crate::catalog::SnapshotRow;
 use crate::crypto;
 use crate::id::{IndexId, PackId, SnapshotId, object_name};
 use crate::limits::{INDEX_BYTES_MAX, MANIFEST_BYTES_MAX};
-use crate::monitor::{Monitor, Warning};
+use crate::monitor::{Monitor, Warning, lock};
 use crate::pack::{IndexedPack, decode_index};
 use crate::store::{Key, Kind};
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// How often index objects are listed anew because one went while they were read.
+const SYNC_ATTEMPTS_MAX: u32 = 5;
 
 /// One snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,16 +95,19 @@ impl Repository {
     /// # Errors
     /// The listing fails, or the catalog does.
     pub fn sync_indexes(&self, monitor: &dyn Monitor) -> Result<()> {
-        let listed: Vec<IndexId> = self
-            .store
-            .list(Kind::Index)?
-            .objects
-            .iter()
-            .filter_map(|object| match object.key {
-                Key::Object(Kind::Index, name) => Some(IndexId(name)),
-                _ => None,
-            })
-            .collect();
+        // An index object may be replaced by a larger one while they are read: the new one is there
+        // before the old one goes, so another look finds it.
+        for attempt in 0..SYNC_ATTEMPTS_MAX {
+            if self.sync_indexes_once(monitor, attempt + 1 == SYNC_ATTEMPTS_MAX)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// False if an index object went while it was read, and another look is worth it.
+    fn sync_indexes_once(&self, monitor: &dyn Monitor, last: bool) -> Result<bool> {
+        let listed: Vec<IndexId> = self.index_ids()?;
         let mut known = self.catalog.indexes()?;
         let present: HashSet<IndexId> = listed.iter().copied().collect();
         if known.iter().any(|id| !present.contains(id)) {
@@ -112,13 +118,24 @@ impl Repository {
         for id in listed.into_iter().filter(|id| !known.contains(id)) {
             match self.read_index(id) {
                 Ok(packs) => self.catalog.add_index(id, &packs)?,
+                Err(Error::Store(crate::store::Error::NotFound { .. })) if !last => return Ok(false),
                 Err(error) => {
                     let message = format!("{}; what only it lists is not known here", Chain(&error));
                     monitor.warn(&Warning::note(Key::from(id).path(), message));
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The index objects in the store.
+    pub(super) fn index_ids(&self) -> Result<Vec<IndexId>> {
+        let listing = self.store.list(Kind::Index)?;
+        let ids = listing.objects.iter().filter_map(|object| match object.key {
+            Key::Object(Kind::Index, name) => Some(IndexId(name)),
+            _ => None,
+        });
+        Ok(ids.collect())
     }
 
     /// Like [`Self::sync_indexes`], and marks the packs that cannot be relied on: those that the
@@ -128,6 +145,10 @@ impl Repository {
     /// # Errors
     /// A listing fails, or the catalog does.
     pub fn sync_for_writing(&self, monitor: &dyn Monitor) -> Result<()> {
+        // In this order: what is deleted after it was looked for here is caught when the snapshot is
+        // committed, and what was deleted before is missing among the packs.
+        *lock(&self.fence) = Some(self.fence()?);
+        let doomed = self.marks()?.doomed();
         self.sync_indexes(monitor)?;
         let sizes: HashMap<PackId, u64> = self.pack_sizes()?;
         self.relist(&sizes, monitor)?;
@@ -139,7 +160,8 @@ impl Repository {
             self.relearn()?;
             lost = self.lost_packs(&sizes)?;
         }
-        let unusable: HashSet<PackId> = lost.keys().copied().collect();
+        let doomed = self.catalog.packs()?.into_iter().map(|pack| pack.id).filter(|id| doomed.contains(id));
+        let unusable: HashSet<PackId> = lost.keys().copied().chain(doomed).collect();
         if unusable != marked {
             self.catalog.set_unusable(&unusable)?;
         }

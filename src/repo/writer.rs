@@ -9,6 +9,7 @@
 //! puts it into a pack of its own. Finished packs wait, nameless, until a barrier makes them durable
 //! together; on a long run that happens every gigabyte, so that an interrupted one loses little.
 
+use super::fence::Fence;
 use super::manifest::{Manifest, Need};
 use super::needs::Needs;
 use super::{Error, Repository, Result};
@@ -72,6 +73,8 @@ pub struct Session<'r> {
     bytes_new: AtomicU64,
     bytes_stored: AtomicU64,
     known_is_empty: bool,
+    /// The deletions that were known when it began.
+    fence: Fence,
 }
 
 impl<'r> Session<'r> {
@@ -90,6 +93,10 @@ impl<'r> Session<'r> {
             bytes_new: AtomicU64::new(0),
             bytes_stored: AtomicU64::new(0),
             known_is_empty: !repository.catalog.has_chunks()?,
+            fence: match lock(&repository.fence).clone() {
+                Some(fence) => fence,
+                None => repository.fence()?,
+            },
         })
     }
 
@@ -204,13 +211,16 @@ impl<'r> Session<'r> {
     /// Nothing is committed.
     pub fn commit(self, needs: &Needs<PackRef>, manifest: &mut Manifest) -> Result<SnapshotId> {
         self.checkpoint()?;
-        manifest.needs = self.name_needs(needs)?.to_list();
+        let needs = self.name_needs(needs)?;
+        manifest.needs = needs.to_list();
         let repository = self.repository;
+        repository.pass(&self.fence, &needs)?;
         let plain = manifest.encode(&repository.secrets.mac_key())?;
         let sealed = crypto::seal::seal(&[repository.secrets.index_recipient()], &plain)
             .map_err(|source| Error::Crypto { object: "cannot seal the manifest".to_owned(), source })?;
         let id = SnapshotId(object_name(&sealed));
         repository.store.put(&Key::from(id), &sealed)?;
+        repository.pass(&self.fence, &needs)?;
         // From here on it is published. The catalog only remembers it; if it cannot, the next command
         // reads it from the repository.
         if let Ok(document) = Manifest::document(&Key::from(id).path(), &plain) {

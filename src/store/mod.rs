@@ -126,6 +126,12 @@ pub trait ReadStore: Send + Sync {
     fn body(&self) -> String {
         self.address()
     }
+
+    /// By how many seconds a listing may lag behind what others have put or removed. What this process
+    /// itself has done is always in it.
+    fn listing_lag_seconds(&self) -> u64 {
+        0
+    }
 }
 
 /// Writing to a store.

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// A repository with `count` snapshots of a folder that grows.
-fn history(count: u64) -> (Sandbox, Vec<String>) {
+pub fn history(count: u64) -> (Sandbox, Vec<String>) {
     let sandbox = Sandbox::new();
     let source = sandbox.path("source");
     source_tree(&source, 10, 5);
@@ -24,13 +24,13 @@ fn history(count: u64) -> (Sandbox, Vec<String>) {
     (sandbox, ids)
 }
 
-fn capture(sandbox: &Sandbox, number: u64) -> String {
+pub fn capture(sandbox: &Sandbox, number: u64) -> String {
     let source = sandbox.path("source");
     fs::write(source.join(format!("file-{number}")), Random::new(number).bytes(100_000)).expect("a file");
     id_of(&sandbox.create(&source)["snapshot"]).expect("an id")
 }
 
-fn listed(sandbox: &Sandbox) -> Vec<String> {
+pub fn listed(sandbox: &Sandbox) -> Vec<String> {
     sandbox.list().iter().map(|snapshot| id_of(snapshot).expect("an id")).collect()
 }
 

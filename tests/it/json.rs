@@ -27,7 +27,7 @@ fn has(document: &Value, fields: &str) {
     }
 }
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "init",
     "create",
     "list",
@@ -37,6 +37,7 @@ const VERBS: [&str; 17] = [
     "check",
     "forget",
     "undelete",
+    "prune",
     "status",
     "key",
     "key list",

@@ -27,6 +27,7 @@ mod lost_config;
 mod mend;
 mod need;
 mod power;
+mod prune;
 mod recover;
 mod refusal;
 mod refusals;

@@ -110,12 +110,13 @@ pub(super) fn check_snapshots(
     findings: &mut Findings,
 ) -> Result<Vec<Snapshot>> {
     // Read anew, whatever the catalog remembers of them.
-    for id in published {
-        if let Err(error) = repository.verify_manifest(*id) {
-            findings.fault(Key::from(*id).path(), &error);
-        }
-    }
+    let verified = published.iter().map(|id| (*id, repository.verify_manifest(*id)));
+    let faults: Vec<(SnapshotId, Error)> = verified.filter_map(|(id, result)| Some((id, result.err()?))).collect();
     let mut set = repository.snapshots()?;
+    // One that a prune has removed meanwhile is no damage.
+    for (id, error) in faults.iter().filter(|(id, _)| !set.removed.contains_key(id)) {
+        findings.fault(Key::from(*id).path(), error);
+    }
     // A forgotten snapshot can be taken back, so it must be as sound as any.
     set.snapshots.append(&mut set.forgotten);
     set.snapshots.retain(|snapshot| published.contains(&snapshot.id));

@@ -1,0 +1,174 @@
+//! Pruning: deleting what no snapshot needs, in two phases, beside whatever else goes on.
+//!
+//! **Phase one** publishes a mark: which forgotten snapshots and which packs are to go. From then on no
+//! capture builds anything new on them. **Phase two**, in a later run and at least a day on by this
+//! machine's own knowledge (`clock`), says that it deletes (a sweep mark), then looks at everything
+//! again, spares what is needed after all, records what it removes, and deletes: manifests, then
+//! what index objects list, then packs, then the marks (`sweep`). It can end at any step; the marks
+//! are still there, and the next run goes on.
+//!
+//! What makes it safe beside running captures is told in `fence`; no clock and no lock has a part in
+//! it. A store whose listings lag says by how much, and is given that time wherever it matters.
+//!
+//! Whatever is not fully known stops it: a snapshot that cannot be read or has vanished, a gap in a
+//! chain, a mark that cannot be read, an index object that cannot be read, no snapshot at all
+//! (`state`). Packs that a live snapshot lost, and whose content lies elsewhere, keep what has it.
+
+mod clock;
+mod state;
+mod sweep;
+
+pub use clock::{Clock, Moment, SystemClock};
+
+use super::mark::{Act, Stamp};
+use super::{Repository, Result};
+use crate::id::{MarkId, PackId, SnapshotId};
+use crate::monitor::Monitor;
+use crate::store::Key;
+use serde::Serialize;
+use state::State;
+use std::collections::HashSet;
+
+/// How to prune.
+pub struct PruneOptions<'a> {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Seconds between the two phases.
+    pub delay_seconds: u64,
+    /// Packs that no snapshot ever needed may be of a capture that still runs: seconds until they count
+    /// as left behind.
+    pub orphan_seconds: u64,
+    /// More than this share of the packs' bytes goes only with a confirmation.
+    pub share_max: f64,
+    /// Asks for it.
+    pub confirm: &'a dyn Fn(&Deletion) -> bool,
+    /// Who does it, and when.
+    pub stamp: Stamp,
+}
+
+/// How much goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Deletion {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Bytes in these packs.
+    pub bytes: u64,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PruneReport {
+    /// What was deleted, or would be.
+    pub deleted: Deletion,
+    /// What was marked to be deleted by a later run, or would be.
+    pub marked: Deletion,
+    /// What was marked before and is not old enough.
+    pub waiting: Deletion,
+    /// Packs that no snapshot needs and that are too young to be marked.
+    pub young: Deletion,
+    /// Index objects that were merged into others.
+    pub indexes_merged: u64,
+    /// All packs before.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// True if it was too much to go without a confirmation: nothing was marked or deleted.
+    pub refused: bool,
+    /// True if nothing was done.
+    pub dry_run: bool,
+}
+
+/// Prunes.
+///
+/// # Errors
+/// The key is a writer's; not everything is known that has to be; the store or the catalog fails; the
+/// person stopped it. What was marked stays marked, and the next prune goes on.
+pub fn prune(
+    repository: &Repository,
+    options: &PruneOptions<'_>,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<PruneReport> {
+    repository.require_owner("prune")?;
+    let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
+    let mut state = State::read(repository)?;
+    report.packs = state.sizes.len() as u64;
+    report.bytes = state.sizes.values().sum();
+    let now = clock.moment();
+    let mut due = Vec::new();
+    for id in state.deletions() {
+        if repository.known_for(&Key::from(id).path(), &now)? >= options.delay_seconds {
+            due.push(id);
+        }
+    }
+    let mut run = Run { repository, options, clock, monitor, report };
+    if !due.is_empty() {
+        run.sweep(&state, &due)?;
+        state = State::read(repository)?;
+    } else if !options.dry_run && !state.set.marks.marks.is_empty() {
+        // What an earlier run had no time for.
+        run.clear_marks(&[], None)?;
+    }
+    run.mark(&state, &due, &now)?;
+    Ok(run.report)
+}
+
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a PruneOptions<'a>,
+    clock: &'a dyn Clock,
+    monitor: &'a dyn Monitor,
+    report: PruneReport,
+}
+
+impl Run<'_> {
+    /// True unless so much would go that a person has to confirm it and has not.
+    fn may(&self, deletion: &Deletion, total: u64) -> bool {
+        deletion.bytes as f64 <= total as f64 * self.options.share_max || (self.options.confirm)(deletion)
+    }
+
+    /// Phase one. `due` are the marks that phase two has dealt with, in a dry run without deleting.
+    fn mark(&mut self, state: &State, due: &[MarkId], now: &Moment) -> Result<()> {
+        let index = state.read_index(self.repository)?;
+        let waiting: Vec<MarkId> = state.deletions().into_iter().filter(|id| !due.contains(id)).collect();
+        let (marked_snapshots, marked_packs) = state.named_by(&state.deletions());
+        let forgotten: HashSet<SnapshotId> = state.set.forgotten.iter().map(|s| s.id).collect();
+        let removable = state.removable(&forgotten);
+        let alive = state.needed(self.repository, &removable, &index)?;
+        let released: HashSet<PackId> = state.needs_of(&removable);
+        let (mut chosen, mut young) = (Vec::new(), Vec::new());
+        for pack in state.sizes.keys().filter(|id| !alive.contains(*id) && !marked_packs.contains(*id)) {
+            let age = self.repository.known_for(&format!("unneeded {pack}"), now)?;
+            let left = released.contains(pack) || age >= self.options.orphan_seconds;
+            if left { chosen.push(*pack) } else { young.push(*pack) }
+        }
+        let snapshots: Vec<SnapshotId> = removable.difference(&marked_snapshots).copied().collect();
+        self.report.waiting = state.deletion(&waiting, &alive);
+        self.report.young = Deletion { snapshots: 0, packs: young.len() as u64, bytes: state.bytes(&young) };
+        let deletion =
+            Deletion { snapshots: snapshots.len() as u64, packs: chosen.len() as u64, bytes: state.bytes(&chosen) };
+        if deletion == Deletion::default() || self.options.dry_run {
+            self.report.marked = deletion;
+            return Ok(());
+        }
+        let all = Deletion { bytes: deletion.bytes + self.report.waiting.bytes, ..deletion };
+        let total: u64 = state.sizes.values().sum();
+        let confirmed = all.bytes as f64 > total as f64 * self.options.share_max;
+        if !self.may(&all, total) {
+            self.report.refused = true;
+            return Ok(());
+        }
+        let seen = state.set.snapshots.iter().map(|s| s.id).collect();
+        chosen.sort_unstable();
+        let act = Act::Delete { snapshots, packs: chosen, seen, confirmed };
+        let mark = self.repository.put_mark(&self.options.stamp, act)?;
+        self.repository.known_for(&Key::from(mark).path(), now)?;
+        self.report.marked = deletion;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Phase two: deleting what was marked. Each step can be the last one that happens.
+
+use super::state::{Index, State};
+use super::{Deletion, Run};
+use crate::id::{IndexId, MarkId, PackId, RemovalId, SnapshotId};
+use crate::limits::INDEX_CHUNKS_TARGET;
+use crate::monitor::Unit;
+use crate::pack::IndexedPack;
+use crate::repo::mark::{Act, Tombstone};
+use crate::repo::writer::groups;
+use crate::repo::{Error, Repository, Result};
+use crate::store::Key;
+use std::collections::{BTreeMap, HashSet};
+
+/// More index objects than this are merged: each costs a read wherever a catalog is filled.
+const INDEX_OBJECTS_MAX: usize = 32;
+
+/// A mark of a run that has not ended for so long is one that a crash left.
+const LEFT_BEHIND_SECONDS_MIN: u64 = 3600;
+
+/// What goes.
+struct Plan {
+    snapshots: HashSet<SnapshotId>,
+    packs: HashSet<PackId>,
+    deletion: Deletion,
+}
+
+impl Run<'_> {
+    /// Deletes what the marks `due` name and nobody needs.
+    pub(super) fn sweep(&mut self, before: &State, due: &[MarkId]) -> Result<()> {
+        let own = match self.options.dry_run {
+            true => None,
+            false => {
+                let (snapshots, packs) = before.named_by(due);
+                let (mut snapshots, mut packs) = (Vec::from_iter(snapshots), Vec::from_iter(packs));
+                snapshots.sort_unstable();
+                packs.sort_unstable();
+                let mark = self.repository.put_mark(&self.options.stamp, Act::Sweep { snapshots, packs })?;
+                // Whoever does not see that mark has published before, and is seen by what follows.
+                self.settle();
+                Some(mark)
+            }
+        };
+        let state = State::read(self.repository)?;
+        let index = state.read_index(self.repository)?;
+        let plan = self.plan(&state, due, &index)?;
+        let confirmed = due.iter().all(|id| {
+            let act = state.set.marks.marks.get(id).map(|mark| &mark.act);
+            matches!(act, Some(Act::Delete { confirmed: true, .. }) | None)
+        });
+        let total = state.sizes.values().sum();
+        if !(self.options.dry_run || confirmed || self.may(&plan.deletion, total)) {
+            self.report.refused = true;
+            return own.map_or(Ok(()), |mark| Ok(self.repository.store.remove(&Key::from(mark))?));
+        }
+        self.report.deleted = plan.deletion;
+        let Some(own) = own else { return Ok(()) };
+        let kept = match plan.deletion.snapshots + plan.deletion.packs {
+            0 => None,
+            _ => Some(self.delete(own, &state, plan, index)?),
+        };
+        self.settle();
+        self.clear_marks(due, Some(own))?;
+        kept.map_or(Ok(()), |kept| clear_records(self.repository, kept))
+    }
+
+    /// Removes the marks that have been carried out, in an order in which each step leaves the truth.
+    pub(super) fn clear_marks(&self, due: &[MarkId], own: Option<MarkId>) -> Result<()> {
+        let set = self.repository.snapshots()?;
+        let marks = &set.marks;
+        let remove = |id: &MarkId| self.repository.store.remove(&Key::from(*id));
+        let known_for = |id: &MarkId| self.repository.known_for(&Key::from(*id).path(), &self.clock.moment());
+        let left_behind = self.options.orphan_seconds.max(LEFT_BEHIND_SECONDS_MIN);
+        for (id, _) in marks.marks.iter().filter(|(_, mark)| matches!(mark.act, Act::Sweep { .. })) {
+            // Another's may be of a run that goes on.
+            if Some(*id) == own || known_for(id)? >= left_behind {
+                remove(id)?;
+            }
+        }
+        for id in due {
+            remove(id)?;
+        }
+        let forgotten = marks.forgotten();
+        let there: HashSet<SnapshotId> = set.forgotten.iter().map(|s| s.id).collect();
+        let alive: HashSet<SnapshotId> = set.snapshots.iter().map(|s| s.id).collect();
+        let mut cleared = HashSet::new();
+        for (id, mark) in &marks.marks {
+            let Act::Forget { snapshots, .. } = &mark.act else { continue };
+            // What it says counts as long as a snapshot is there because nobody has removed it yet.
+            let done = |one: &SnapshotId| match forgotten.get(one) {
+                Some((marks, _)) if there.contains(one) => !marks.contains(id),
+                _ => alive.contains(one) || set.removed.contains_key(one),
+            };
+            if snapshots.iter().all(|one| done(&one.id)) {
+                remove(id)?;
+                cleared.insert(*id);
+            }
+        }
+        for (id, mark) in &marks.marks {
+            let Act::Undelete { snapshots } = &mark.act else { continue };
+            let here = snapshots.iter().all(|one| cleared.contains(&one.mark));
+            // What it undoes may be there and not be seen yet.
+            let gone = snapshots.iter().all(|one| cleared.contains(&one.mark) || !marks.marks.contains_key(&one.mark));
+            if here || (gone && known_for(id)? >= self.options.delay_seconds.max(self.lag())) {
+                remove(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a store whose listings lag the time in which all see the same.
+    fn settle(&self) {
+        match self.lag() {
+            0 => {}
+            lag => self.clock.pause(2 * lag),
+        }
+    }
+
+    fn lag(&self) -> u64 {
+        self.repository.store.listing_lag_seconds()
+    }
+
+    fn plan(&self, state: &State, due: &[MarkId], index: &Index) -> Result<Plan> {
+        let (snapshots, packs) = state.named_by(due);
+        let snapshots = state.removable(&snapshots);
+        let alive = state.needed(self.repository, &snapshots, index)?;
+        let packs: HashSet<PackId> =
+            packs.into_iter().filter(|id| state.sizes.contains_key(id) && !alive.contains(id)).collect();
+        let bytes = packs.iter().filter_map(|id| state.sizes.get(id)).sum();
+        let deletion = Deletion { snapshots: snapshots.len() as u64, packs: packs.len() as u64, bytes };
+        Ok(Plan { snapshots, packs, deletion })
+    }
+
+    /// Removes manifests, then what the index lists, then packs. What is removed is recorded first.
+    fn delete(&mut self, own: MarkId, state: &State, plan: Plan, index: Index) -> Result<RemovalId> {
+        let steps = plan.snapshots.len() + plan.packs.len();
+        self.monitor.phase("deleting", Unit::Items, Some(steps as u64));
+        let kept = record(self, state, &plan.snapshots)?;
+        for id in &plan.snapshots {
+            self.step(own, &Key::from(*id))?;
+        }
+        self.report.indexes_merged = rewrite_index(self.repository, index, &plan.packs)?;
+        for pack in &plan.packs {
+            self.step(own, &Key::from(*pack))?;
+        }
+        Ok(kept)
+    }
+
+    /// Deletes one object, unless this run has slept for so long that its mark was taken for one that a
+    /// crash had left: then nobody is warned of it any more.
+    fn step(&self, own: MarkId, key: &Key) -> Result<()> {
+        if self.monitor.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        if self.repository.store.size(&Key::from(own))?.is_none() {
+            let reason = "the rest of it: this run has slept for too long; the next one goes on".to_owned();
+            return Err(Error::NotSafe { reason });
+        }
+        self.repository.store.remove(key)?;
+        self.monitor.advance(1);
+        Ok(())
+    }
+}
+
+/// One record in the place of all: what is removed now, and what was before.
+fn record(run: &Run<'_>, state: &State, snapshots: &HashSet<SnapshotId>) -> Result<RemovalId> {
+    let mut tombstones = state.set.removed.clone();
+    for snapshot in state.set.forgotten.iter().filter(|s| snapshots.contains(&s.id)) {
+        let manifest = &snapshot.manifest;
+        let tombstone = Tombstone {
+            id: snapshot.id,
+            predecessors: manifest.predecessors.clone(),
+            time: manifest.time.clone(),
+            host: manifest.host.clone(),
+            stack: manifest.stack.clone(),
+        };
+        tombstones.insert(snapshot.id, tombstone);
+    }
+    let there: HashSet<SnapshotId> = state.set.snapshots.iter().map(|s| s.id).collect();
+    let accepted = state.set.marks.accepted().into_iter().filter(|id| there.contains(id)).collect();
+    run.repository.put_removal(&run.options.stamp, tombstones.into_values().collect(), accepted)
+}
+
+/// Replaces the index objects that list one of `gone`, and small ones if there are many. The new ones
+/// are there before the old ones go.
+fn rewrite_index(repository: &Repository, index: Index, gone: &HashSet<PackId>) -> Result<u64> {
+    let many = index.len() > INDEX_OBJECTS_MAX;
+    let is_due = |packs: &[IndexedPack]| {
+        let chunks: usize = packs.iter().map(|pack| pack.footer.chunk_count()).sum();
+        packs.iter().any(|pack| gone.contains(&pack.id)) || (many && chunks < INDEX_CHUNKS_TARGET / 4)
+    };
+    let mut old: Vec<IndexId> = Vec::new();
+    let mut packs: BTreeMap<PackId, IndexedPack> = BTreeMap::new();
+    for (id, listed) in index {
+        if is_due(&listed) {
+            old.push(id);
+            packs.extend(listed.into_iter().filter(|pack| !gone.contains(&pack.id)).map(|pack| (pack.id, pack)));
+        }
+    }
+    let packs: Vec<IndexedPack> = packs.into_values().collect();
+    let mut new = 0;
+    for group in groups(&packs) {
+        repository.put_index(group)?;
+        new += 1;
+    }
+    for id in &old {
+        repository.store.remove(&Key::from(*id))?;
+    }
+    Ok((old.len() as u64).saturating_sub(new))
+}
+
+/// Removes the records that `kept` repeats. That one is new in any case, so that whoever knew the others
+/// sees that something was deleted.
+fn clear_records(repository: &Repository, kept: RemovalId) -> Result<()> {
+    let records = repository.marks()?.removals;
+    let Some(whole) = records.get(&kept) else { return Ok(()) };
+    let said: HashSet<SnapshotId> = whole.snapshots.iter().map(|one| one.id).collect();
+    for (id, record) in records.iter().filter(|(id, _)| **id != kept) {
+        if record.snapshots.iter().all(|one| said.contains(&one.id)) {
+            repository.store.remove(&Key::from(*id))?;
+        }
+    }
+    Ok(())
+}
