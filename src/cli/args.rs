@@ -2,7 +2,7 @@
 
 use super::checked;
 use super::compose_args::ComposeArgs;
-use super::upkeep::{ForgetArgs, PruneArgs};
+use super::upkeep::{self, ForgetArgs, PruneArgs, ReplicateArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -104,13 +104,7 @@ pub enum Command {
     )]
     Check(CheckArgs),
     /// Forget snapshots: those that a policy does not keep, or by name
-    #[command(
-        after_help = "Examples: snap forget --keep-daily 14 --keep-monthly 12 --dry-run · snap forget 7f3a9c21\n\
-        The policy of [retention] in snap.toml counts where no --keep-… is given. What is forgotten is there until\n\
-        snap prune removes it; snap undelete takes it back until then.\n\
-        Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there (--yes confirms) · \
-        2 no policy, no such snapshot, or the last complete one · 11 only an owner can forget"
-    )]
+    #[command(after_help = upkeep::FORGET_HELP)]
     Forget(ForgetArgs),
     /// Take forgotten snapshots back
     #[command(after_help = "Example: snap undelete 7f3a9c21\n\
@@ -121,11 +115,11 @@ pub enum Command {
         ids: Vec<String>,
     },
     /// Free what no snapshot needs: mark it, and delete what was marked a day ago
-    #[command(after_help = "Examples: snap prune --dry-run · snap prune\n\
-        Run it every day: each run deletes what an earlier one has marked. Captures may run meanwhile, here and elsewhere.\n\
-        Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
-        --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on")]
+    #[command(after_help = upkeep::PRUNE_HELP)]
     Prune(PruneArgs),
+    /// Copy the repository elsewhere, or bring such a copy up to date
+    #[command(after_help = upkeep::REPLICATE_HELP)]
+    Replicate(ReplicateArgs),
     /// Say how far back, how sound, and what to see to next
     #[command(after_help = "Example: snap status\n\
         Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]

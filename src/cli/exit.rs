@@ -74,7 +74,7 @@ fn exit_of_repo(error: &repo::Error) -> Exit {
         repo::Error::NoRepository { .. } | repo::Error::NotARepository { .. } => Exit::NoRepository,
         repo::Error::WrongKey { .. } | repo::Error::NotOwner { .. } => Exit::WrongKey,
         repo::Error::NoSnapshot { .. } | repo::Error::Ambiguous { .. } | repo::Error::Key { .. } => Exit::Usage,
-        repo::Error::LastComplete { .. } => Exit::Usage,
+        repo::Error::LastComplete { .. } | repo::Error::OtherRepository { .. } => Exit::Usage,
         repo::Error::Interrupted => Exit::Interrupted,
         repo::Error::Exists { .. } => Exit::Failed,
         error if error.is_damage() => Exit::Damage,

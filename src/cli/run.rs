@@ -8,7 +8,7 @@ use super::prompt::Terminal;
 use super::render::Output;
 use super::text::{self, Style};
 use super::upkeep;
-use crate::commands::settings::parse_age;
+use crate::commands::settings::{parse_age, parse_bytes};
 use crate::commands::{self, Env, Error, Result, env::Folders};
 use crate::crypto::secrets::Role;
 use crate::repo::check::{Reading, Share};
@@ -144,6 +144,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         }
         Command::Forget(args) => upkeep::forget(env, args, output),
         Command::Prune(args) => upkeep::prune(env, args, output),
+        Command::Replicate(args) => upkeep::replicate(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
         Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
         Command::Status(_) => {
@@ -322,17 +323,7 @@ fn parse_share(text: &str) -> Result<Option<Share>> {
             _ => Err(wrong()),
         };
     }
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "b" => 1,
-        "kb" | "k" => 1000,
-        "mb" | "m" => 1_000_000,
-        "gb" | "g" => 1_000_000_000,
-        "tb" | "t" => 1_000_000_000_000,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    Ok(Some(Share::Bytes(number.saturating_mul(unit))))
+    Ok(Some(Share::Bytes(parse_bytes(text).map_err(|_| wrong())?)))
 }
 
 /// Tells a person, and a program that reads JSON, what went wrong.

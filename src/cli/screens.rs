@@ -273,6 +273,11 @@ pub(super) fn status(out: &mut String, style: Style, report: &StatusReport) {
         }
     };
     let _ = writeln!(out, "{:<width$}  {check}", "check");
+    for replica in &report.replicas {
+        let age = text::age(jiff::Timestamp::now().as_second() - replica.at);
+        let has = text::count(replica.snapshots, "snapshot", "snapshots");
+        let _ = writeln!(out, "{:<width$}  {} · {has} · brought up to date {age}", "replica", replica.name);
+    }
     let packs = text::count(report.packs, "pack", "packs");
     let stored = text::bytes(report.stored_bytes);
     let _ = writeln!(out, "{:<width$}  {} · {stored} in {packs}", "repository", report.repository);

@@ -7,13 +7,32 @@ use super::run::{scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
 use crate::commands::prune::PruneOptions;
-use crate::commands::settings::{self, parse_age};
+use crate::commands::replicate::Replica;
+use crate::commands::settings::{self, parse_age, parse_bytes};
 use crate::commands::{self, Env, Result};
 use crate::repo::prune::{Deletion, PruneReport};
+use crate::repo::replicate::ReplicateOptions;
 use crate::repo::retention::Policy;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
+
+pub(super) const FORGET_HELP: &str = "Examples: snap forget --keep-daily 14 --keep-monthly 12 --dry-run · snap forget 7f3a9c21\n\
+        The policy of [retention] in snap.toml counts where no --keep-… is given. What is forgotten is there until\n\
+        snap prune removes it; snap undelete takes it back until then.\n\
+        Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there (--yes confirms) · \
+        2 no policy, no such snapshot, or the last complete one · 11 only an owner can forget";
+
+pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prune\n\
+        Run it every day: each run deletes what an earlier one has marked. Captures may run meanwhile, here and elsewhere.\n\
+        Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
+        --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on";
+
+pub(super) const REPLICATE_HELP: &str = "Examples: snap replicate /mnt/usb/snap · snap replicate --all --verify\n\
+        It needs no key. The copy is a repository of its own: snap restore --repo COPY. What is forgotten and pruned \
+        here stays there, and what is damaged here does not come over.\n\
+        Exit codes: 0 the copy has everything · 1 it could not be written · 2 another repository is there · \
+        4 something is damaged, here or there; everything else was copied · 130 interrupted, the next run goes on";
 
 /// See [`super::args::Command::Forget`].
 #[derive(Debug, Args)]
@@ -76,6 +95,23 @@ pub struct PruneArgs {
     /// Go on although more than half of what is stored is to go
     #[arg(long)]
     pub yes: bool,
+}
+
+/// See [`super::args::Command::Replicate`].
+#[derive(Debug, Args)]
+pub struct ReplicateArgs {
+    /// Where to: a folder, or the name of a [replica.NAME] in snap.toml
+    #[arg(value_name = "PLACE")]
+    pub to: Option<String>,
+    /// To all replicas of snap.toml
+    #[arg(long, conflicts_with = "to")]
+    pub all: bool,
+    /// Read back what was copied
+    #[arg(long)]
+    pub verify: bool,
+    /// At most so much a second (500KB, 5MB)
+    #[arg(long, value_name = "AMOUNT")]
+    pub limit: Option<String>,
 }
 
 impl PolicyArgs {
@@ -166,6 +202,49 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
     } else if report.deleted == none && report.marked == none {
         let all = text::count(report.packs, "pack", "packs");
         let _ = writeln!(out, "{} nothing to delete in {all}, {}", style.good("✓"), text::bytes(report.bytes));
+    }
+}
+
+pub(super) fn replicate(env: &Env, args: &ReplicateArgs, output: Output) -> Result<Exit> {
+    let settings = settings::read(Path::new("."))?;
+    let targets = commands::replicate::targets(&settings, args.to.as_deref(), args.all)?;
+    let bytes_per_second = args.limit.as_deref().map(parse_bytes).transpose()?;
+    let options = ReplicateOptions { verify: args.verify, bytes_per_second };
+    let mut replicas = Vec::new();
+    for target in &targets {
+        replicas.push(commands::replicate::replicate(env, target, &options)?);
+    }
+    let damaged = replicas.iter().any(|replica| replica.report.is_damaged());
+    let exit = if damaged { Exit::Damage } else { Exit::Done };
+    Ok(output.give(&replicas, exit, |out, style| replicas.iter().for_each(|one| replica_text(out, style, one))))
+}
+
+fn replica_text(out: &mut String, style: Style, replica: &Replica) {
+    let report = &replica.report;
+    for one in &report.damaged {
+        let _ = writeln!(out, "{}: {}: {}; it was not copied", style.bad("damage here"), one.object, one.message);
+    }
+    for one in &report.replica_damaged {
+        let _ = writeln!(out, "{}: {}: {}", style.bad("damage there"), one.object, one.message);
+    }
+    for name in &report.keys_differ {
+        let _ = writeln!(out, "{}: the key “{name}” is another one there, and was left as it is", style.warn("note"));
+    }
+    let copied = match report.objects {
+        0 => "nothing was new".to_owned(),
+        objects => {
+            let snapshots = text::count(report.snapshots, "snapshot", "snapshots");
+            let objects = text::count(objects, "object", "objects");
+            let verified = if report.verified > 0 { ", read back" } else { "" };
+            format!("{snapshots} copied in {objects}, {}{verified}", text::bytes(report.bytes))
+        }
+    };
+    let has = text::count(report.replica_snapshots, "snapshot", "snapshots");
+    let mark = if report.is_damaged() { style.bad("✗") } else { style.good("✓") };
+    let _ = writeln!(out, "{mark} {} has {has} · {copied}", replica.name);
+    if report.behind > 0 {
+        let behind = text::count(report.behind, "snapshot", "snapshots");
+        let _ = writeln!(out, "  it lacks {behind} that are here   ← snap check --read-data");
     }
 }
 

@@ -143,18 +143,7 @@ impl Env {
     /// # Errors
     /// The address is of a kind that this build does not know.
     pub fn address(&self) -> Result<PathBuf> {
-        let Some(text) = &self.repository else { return Ok(self.folders.repository()) };
-        if let Some((scheme, _)) = text.split_once("://")
-            && scheme != "file"
-        {
-            let message = format!("a repository cannot be at {text}: this version knows only folders");
-            return Err(Error::usage(message, "give a path, such as /mnt/backup/snap"));
-        }
-        let path = PathBuf::from(text.strip_prefix("file://").unwrap_or(text));
-        if path.as_os_str().is_empty() {
-            return Err(Error::usage("the repository's address is empty", "give --repo PATH, or unset SNAP_REPO"));
-        }
-        std::path::absolute(&path).map_err(|source| Error::Path { operation: "use", path, source })
+        self.repository.as_deref().map_or_else(|| Ok(self.folders.repository()), folder_of)
     }
 
     /// The store of the repository.
@@ -226,7 +215,7 @@ impl Env {
 
     /// Where the catalog of the repository can lie. One that cannot be written would be of no use; all
     /// that it knows can be learnt again.
-    fn cache_folder(&self, id: RepositoryId) -> Result<PathBuf> {
+    pub(super) fn cache_folder(&self, id: RepositoryId) -> Result<PathBuf> {
         use rustix::fs::{Access, access};
         if let Some(spare) = self.spare.0.get() {
             return Ok(spare.clone());
@@ -307,6 +296,24 @@ impl Env {
             other => other.map_err(Error::Identity),
         }
     }
+}
+
+/// The folder that an address names.
+///
+/// # Errors
+/// The address is of a kind that this build does not know.
+pub(super) fn folder_of(text: &str) -> Result<PathBuf> {
+    if let Some((scheme, _)) = text.split_once("://")
+        && scheme != "file"
+    {
+        let message = format!("a repository cannot be at {text}: this version knows only folders");
+        return Err(Error::usage(message, "give a path, such as /mnt/backup/snap"));
+    }
+    let path = PathBuf::from(text.strip_prefix("file://").unwrap_or(text));
+    if path.as_os_str().is_empty() {
+        return Err(Error::usage("the repository's address is empty", "give --repo PATH, or unset SNAP_REPO"));
+    }
+    std::path::absolute(&path).map_err(|source| Error::Path { operation: "use", path, source })
 }
 
 fn is_closed(error: &std::io::Error) -> bool {

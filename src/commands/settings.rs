@@ -1,6 +1,7 @@
 //! `snap.toml`: what is the same each time, beside the stack or where the command is given.
 
 use super::compose_settings::ComposeSettings;
+use super::replicate::Target;
 use super::{Error, Result};
 use crate::repo::retention::Policy;
 use serde::Deserialize;
@@ -22,6 +23,32 @@ pub struct Settings {
     pub compose: ComposeSettings,
     /// What labels would say of each service.
     pub services: BTreeMap<String, toml::Table>,
+    /// Places for copies of the repository.
+    pub replica: BTreeMap<String, ReplicaSettings>,
+}
+
+/// `[replica.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaSettings {
+    /// Its address.
+    url: String,
+    /// At most so much a second, such as `5MB`.
+    limit: Option<String>,
+}
+
+impl Settings {
+    /// The replicas, by name.
+    ///
+    /// # Errors
+    /// A limit is none.
+    pub fn replicas(&self) -> Result<Vec<Target>> {
+        let one = |(name, settings): (&String, &ReplicaSettings)| {
+            let bytes_per_second = settings.limit.as_deref().map(parse_bytes).transpose()?;
+            Ok(Target { name: name.clone(), address: settings.url.clone(), bytes_per_second })
+        };
+        self.replica.iter().map(one).collect()
+    }
 }
 
 /// `[retention]`: as [`Policy`], with an age as people write it.
@@ -90,6 +117,25 @@ pub fn parse_age(text: &str) -> Result<u64> {
         _ => return Err(wrong()),
     };
     let number: u64 = digits.parse().map_err(|_| wrong())?;
+    Ok(number.saturating_mul(unit))
+}
+
+/// Bytes in a text such as `5GB`.
+///
+/// # Errors
+/// It is none.
+pub fn parse_bytes(text: &str) -> Result<u64> {
+    let wrong = || Error::usage(format!("“{text}” is no amount"), "give one such as 500MB or 5GB");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" | "k" => 1000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "tb" | "t" => 1_000_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
     Ok(number.saturating_mul(unit))
 }
 

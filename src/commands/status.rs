@@ -1,5 +1,6 @@
 //! `snap status`: how far back, how sound, what to worry about next.
 
+use super::replicate::{LastReplication, last_replications};
 use super::{Env, Result};
 use crate::repo::{Repository, Snapshot, SnapshotSet};
 use crate::store::Kind;
@@ -64,6 +65,8 @@ pub struct StatusReport {
     pub share_read: f64,
     /// Age in seconds of the oldest reading among them.
     pub oldest_reading_seconds: Option<i64>,
+    /// The replicas, as this machine remembers them.
+    pub replicas: Vec<LastReplication>,
     /// What to see to.
     pub advice: Vec<Advice>,
 }
@@ -100,6 +103,7 @@ pub fn status(_: &Env, repository: &Repository) -> Result<StatusReport> {
         last_check_found_damage: damage,
         share_read: if stored == 0 { 1.0 } else { read as f64 / stored as f64 },
         oldest_reading_seconds: oldest,
+        replicas: last_replications(repository.catalog()),
         advice: Vec::new(),
     };
     report.advice = advice(&report, &set, repository, now);
@@ -167,9 +171,18 @@ fn advice(report: &StatusReport, set: &SnapshotSet, repository: &Repository, now
         }
         Some(_) => {}
     }
-    if on_same_disk(set, report) {
+    for replica in &report.replicas {
+        let days = (now - replica.at) / 86_400;
+        let command = format!("snap replicate {}", replica.name);
+        if replica.lacks > 0 {
+            say(true, format!("the replica {} lacks something or is damaged", replica.name), &command);
+        } else if days > 7 {
+            say(false, format!("the replica {} was last brought up to date {days} days ago", replica.name), &command);
+        }
+    }
+    if on_same_disk(set, report) && report.replicas.is_empty() {
         let message = "the repository is on the same file system as what it protects";
-        say(false, message.to_owned(), "keep a copy elsewhere, or move it to another disk");
+        say(false, message.to_owned(), "snap replicate PLACE, or move it to another disk");
     }
     if crate::repo::keys::read_keys(repository.store()).is_ok_and(|keys| keys.len() == 1) {
         let message = "one key alone opens the repository: lose it, and everything is lost";

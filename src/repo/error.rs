@@ -23,6 +23,12 @@ pub enum Error {
         /// Where.
         address: String,
     },
+    /// A replica of another repository.
+    #[error("the repository at {address} is another one")]
+    OtherRepository {
+        /// Where.
+        address: String,
+    },
     /// Made by a newer snap.
     #[error("the repository at {address} has format version {version}{}, which this snap does not know: use a newer snap",
             if features.is_empty() { String::new() } else { format!(" and needs {}", features.join(", ")) })]

@@ -9,7 +9,7 @@ use crate::chunk::{Cutter, Namer};
 use crate::crypto::people::PersonRecipient;
 use crate::crypto::secrets::{Role, Secrets};
 use crate::id::RepositoryId;
-use crate::store::{Key, Put, Store};
+use crate::store::{Key, Put, ReadStore, Store};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -158,7 +158,7 @@ fn problem_of(error: &Error) -> String {
 ///
 /// # Errors
 /// There is no repository, or it cannot be read.
-pub fn read_config_bytes(store: &dyn Store) -> Result<Vec<u8>> {
+pub fn read_config_bytes(store: &dyn ReadStore) -> Result<Vec<u8>> {
     match store.get(&Key::Config) {
         Ok(bytes) => Ok(bytes),
         Err(crate::store::Error::NotFound { .. }) => {

@@ -27,7 +27,7 @@ fn has(document: &Value, fields: &str) {
     }
 }
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "init",
     "create",
     "list",
@@ -38,6 +38,7 @@ const VERBS: [&str; 18] = [
     "forget",
     "undelete",
     "prune",
+    "replicate",
     "status",
     "key",
     "key list",

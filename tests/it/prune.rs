@@ -32,13 +32,13 @@ fn churned(count: u64) -> (Sandbox, Vec<String>) {
 
 #[test]
 fn what_was_forgotten_goes_in_two_steps_and_the_rest_stays() {
-    let (sandbox, ids) = churned(4);
+    let (sandbox, ids) = churned(6);
     let before = packs(&sandbox);
     assert_eq!(number(&sandbox.json("prune"), "/marked/packs"), 0);
     sandbox.must("forget --keep-last 1 --yes", exit::DONE);
     let dry = sandbox.json("prune --dry-run");
-    assert_eq!(number(&dry, "/marked/snapshots"), 3);
-    assert!(number(&dry, "/marked/bytes") >= 200_000, "{dry}");
+    assert_eq!(number(&dry, "/marked/snapshots"), 5);
+    assert!(number(&dry, "/marked/bytes") >= 400_000, "{dry}");
     let run = sandbox.must("prune", exit::FAILED);
     assert!(run.stdout.contains("--yes") && packs(&sandbox) == before, "{run}");
     let marked = sandbox.json("prune --yes");
@@ -48,16 +48,16 @@ fn what_was_forgotten_goes_in_two_steps_and_the_rest_stays() {
     assert_eq!((&waiting["waiting"], number(&waiting, "/deleted/packs")), (&dry["marked"], 0));
     assert_eq!(packs(&sandbox), before);
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
-    sandbox.must(&format!("undelete {}", ids[2]), exit::DONE);
+    sandbox.must(&format!("undelete {}", ids[4]), exit::DONE);
     let deleted = sandbox.json("prune --delay 0s");
-    assert_eq!(number(&deleted, "/deleted/snapshots"), 2);
+    assert_eq!(number(&deleted, "/deleted/snapshots"), 4);
     assert_eq!(before.len() - packs(&sandbox).len(), number(&deleted, "/deleted/packs") as usize);
-    assert!(number(&deleted, "/deleted/bytes") >= 100_000, "{deleted}");
-    assert_eq!(listed(&sandbox), ids[2..]);
+    assert!(number(&deleted, "/deleted/bytes") >= 300_000, "{deleted}");
+    assert_eq!(listed(&sandbox), ids[4..]);
     for _ in 0..2 {
         sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
-        sandbox.restores_to(&ids[3], &sandbox.path("source")).unwrap_or_else(|text| panic!("{text}"));
-        sandbox.must(&format!("restore {} --target t", ids[2]), exit::DONE);
+        sandbox.restores_to(&ids[5], &sandbox.path("source")).unwrap_or_else(|text| panic!("{text}"));
+        sandbox.must(&format!("restore {} --target t", ids[4]), exit::DONE);
         fs::remove_dir_all(sandbox.path("t")).expect("a target");
         // On a machine that has seen nothing, the removed ones are no gap in the chain.
         let _ = fs::remove_dir_all(sandbox.cache());

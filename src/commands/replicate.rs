@@ -1,0 +1,137 @@
+//! `snap replicate`: a copy of the repository elsewhere, kept up to date.
+
+use super::settings::Settings;
+use super::{Env, Error, Result};
+use crate::catalog::{Catalog, Place};
+use crate::repo::config::Config;
+use crate::repo::replicate::{self, ReplicateOptions, ReplicateReport};
+use crate::repo::{self, read_config_bytes};
+use crate::store::{LocalStore, ReadStore};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A place for a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name in `snap.toml`; the address where it has none.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// At most so many bytes a second.
+    pub bytes_per_second: Option<u64>,
+}
+
+/// What became of one replica.
+#[derive(Debug, Clone, Serialize)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// What was done.
+    #[serde(flatten)]
+    pub report: ReplicateReport,
+}
+
+/// What this machine remembers of a replica.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastReplication {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// When it last ended well, in seconds since 1970.
+    pub at: i64,
+    /// Snapshots that it has.
+    pub snapshots: u64,
+    /// Snapshots that it lacks, and objects that could not be copied.
+    pub lacks: u64,
+}
+
+const KEPT: &str = "replicas";
+
+/// The replicas that are meant: one by name or address, or all of `snap.toml`.
+///
+/// # Errors
+/// None is named, or `all` and there are none.
+pub fn targets(settings: &Settings, named: Option<&str>, all: bool) -> Result<Vec<Target>> {
+    let known = || settings.replicas();
+    match (named, all) {
+        (Some(text), false) => match known()?.into_iter().find(|target| target.name == text) {
+            Some(target) => Ok(vec![target]),
+            None => Ok(vec![Target { name: text.to_owned(), address: text.to_owned(), bytes_per_second: None }]),
+        },
+        (None, true) => match known()? {
+            none if none.is_empty() => Err(Error::usage(
+                "there is no replica in snap.toml",
+                "add [replica.NAME] with url = \"…\", or give a place",
+            )),
+            several => Ok(several),
+        },
+        _ => Err(Error::usage("it is not said where to", "give a place, a name from snap.toml, or --all")),
+    }
+}
+
+/// Brings one replica up to date.
+///
+/// # Errors
+/// There is no repository, the replica is another one or the same place, or it cannot be written.
+pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Result<Replica> {
+    let from = env.store()?;
+    let folder = super::env::folder_of(&target.address)?;
+    let id = Config::decode(&from.root().display().to_string(), &read_config_bytes(&from)?)?.repository;
+    refuse_same(from.root(), &folder)?;
+    let to = LocalStore::at(&folder);
+    let prepare = || -> repo::Result<()> { Ok(to.create_layout()?) };
+    refuse_foreign(&folder)?;
+    let options =
+        ReplicateOptions { bytes_per_second: options.bytes_per_second.or(target.bytes_per_second), ..*options };
+    let report = replicate::replicate(&from, &to, &prepare, &options, &*env.monitor)?;
+    let last = LastReplication {
+        name: target.name.clone(),
+        address: target.address.clone(),
+        at: jiff::Timestamp::now().as_second(),
+        snapshots: report.replica_snapshots,
+        lacks: report.behind + report.damaged.len() as u64 + report.replica_damaged.len() as u64,
+    };
+    let cache = env.cache_folder(id)?.join(id.to_string());
+    // What is remembered is for `status`; the copy is what counts.
+    let place = Place { address: from.address(), bytes: from.body() };
+    if let Ok(catalog) = Catalog::open(&cache, id, place) {
+        let mut all = last_replications(&catalog);
+        all.retain(|one| one.name != last.name);
+        all.push(last);
+        if let Ok(text) = serde_json::to_vec(&all) {
+            let _ = catalog.set_value(KEPT, &text);
+        }
+    }
+    Ok(Replica { name: target.name.clone(), address: target.address.clone(), report })
+}
+
+/// What this machine remembers of replicas.
+pub fn last_replications(catalog: &Catalog) -> Vec<LastReplication> {
+    let kept = catalog.value(KEPT).ok().flatten();
+    kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn refuse_same(from: &Path, to: &Path) -> Result<()> {
+    let same = matches!((from.canonicalize(), to.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    match same {
+        true => Err(Error::usage("the replica is the repository itself", "give another place")),
+        false => Ok(()),
+    }
+}
+
+/// A folder with something in it that is no repository is not taken over.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let ours = ["config", "keys", "packs", "index", "snapshots", "marks", "removed", "log", "lost+found"];
+    let foreign = entries.flatten().find(|entry| !ours.iter().any(|name| entry.file_name() == *name));
+    match foreign {
+        Some(entry) if !folder.join("config").exists() => Err(Error::usage(
+            format!("{} is not empty: it has {}", folder.display(), entry.file_name().to_string_lossy()),
+            "give an empty folder, or one that does not exist yet",
+        )),
+        _ => Ok(()),
+    }
+}

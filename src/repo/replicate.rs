@@ -1,0 +1,370 @@
+//! Copying a repository to another store, object by object, without any key.
+//!
+//! The order is that of writing: `config` and keys, packs, index objects, records of removals, and the
+//! manifests last, each kind durable before the next begins. The listings are taken the other way
+//! round, so that all that a listed manifest needs is listed too. It can end anywhere: what is there
+//! is whole, and the next run goes on.
+//!
+//! An object is copied only if its bytes are what its name says, so no damage is carried over; and
+//! only what is missing is copied, so nothing that is there is ever replaced. Marks are not copied:
+//! what is deleted here is not deleted there. Records of removals are, since they delete nothing and
+//! say why a chain goes on without some of its snapshots.
+
+use super::config::Config;
+use super::sync::Chain;
+use super::{Error, Result, read_config_bytes};
+use crate::id::{RepositoryId, to_hex};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::monitor::{Monitor, Unit};
+use crate::store::{self, Key, Kind, Put, ReadStore, Store, Upload};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+/// Kinds in the order in which they are copied.
+const KINDS: [Kind; 5] = [Kind::Pack, Kind::Index, Kind::Removal, Kind::Log, Kind::Snapshot];
+/// Bytes that are read and written at once.
+const PIECE_BYTES: usize = 4 << 20;
+/// After this many bytes or objects what was copied is made durable.
+const BATCH_BYTES: u64 = 256 << 20;
+/// See [`BATCH_BYTES`].
+const BATCH_OBJECTS: usize = 256;
+
+/// How to copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReplicateOptions {
+    /// Read back what was copied.
+    pub verify: bool,
+    /// At most so many bytes a second.
+    pub bytes_per_second: Option<u64>,
+}
+
+/// An object that was not copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotCopied {
+    /// Its path.
+    pub object: String,
+    /// Why.
+    pub message: String,
+}
+
+/// What a replication did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ReplicateReport {
+    /// Snapshots that were copied.
+    pub snapshots: u64,
+    /// Packs that were copied.
+    pub packs: u64,
+    /// Objects that were copied, keys and all others too.
+    pub objects: u64,
+    /// Bytes that were copied.
+    pub bytes: u64,
+    /// Objects that were read back.
+    pub verified: u64,
+    /// Snapshots that the source has and the replica has not, after it.
+    pub behind: u64,
+    /// Snapshots in the replica.
+    pub replica_snapshots: u64,
+    /// Objects that are damaged in the source and were not copied.
+    pub damaged: Vec<NotCopied>,
+    /// Objects that are not in the replica as they should be: another size, or other bytes when they were
+    /// read back. They were left as they are.
+    pub replica_damaged: Vec<NotCopied>,
+    /// Keys that differ; the replica's were left as they are.
+    pub keys_differ: Vec<String>,
+}
+
+impl ReplicateReport {
+    /// True if something is damaged, here or there.
+    pub fn is_damaged(&self) -> bool {
+        !(self.damaged.is_empty() && self.replica_damaged.is_empty())
+    }
+}
+
+/// Copies what `to` lacks of `from`. A store without anything in it becomes a replica; `prepare` makes
+/// its layout.
+///
+/// # Errors
+/// There is no repository in `from`, `to` holds another one, a listing fails, `to` refuses, or the
+/// person stopped it. Objects that are damaged are in the report.
+pub fn replicate(
+    from: &dyn ReadStore,
+    to: &dyn Store,
+    prepare: &dyn Fn() -> Result<()>,
+    options: &ReplicateOptions,
+    monitor: &dyn Monitor,
+) -> Result<ReplicateReport> {
+    let config = read_config_bytes(from)?;
+    let id = Config::decode(&from.address(), &config)?.repository;
+    let is_new = is_new(to, id)?;
+    // From the end to the beginning: what a listed object needs was there before it.
+    let mut listed: BTreeMap<Kind, HashMap<Key, u64>> = BTreeMap::new();
+    for kind in KINDS.into_iter().rev() {
+        listed.insert(kind, list(from, kind)?);
+    }
+    let keys = read_keys(from)?;
+    if is_new {
+        prepare()?;
+    }
+    let pace = Pace { begun: Instant::now(), bytes_per_second: options.bytes_per_second, done: 0 };
+    let mut copy = Copy { from, to, options, monitor, pace, report: ReplicateReport::default() };
+    // An interrupted run left a repository, if anything: with `config`, and perhaps no key yet.
+    if is_new {
+        copy.put(&Key::Config, &config)?;
+    }
+    copy.keys(&keys)?;
+    let mut missing = BTreeMap::new();
+    for (kind, there) in &listed {
+        missing.insert(*kind, copy.missing(*kind, there)?);
+    }
+    let total = missing.values().flatten().map(|(_, bytes)| *bytes).sum();
+    monitor.phase("copying", Unit::Bytes, Some(total));
+    for kind in KINDS {
+        copy.kind(kind, missing.remove(&kind).unwrap_or_default())?;
+    }
+    let mut report = copy.report;
+    let there = list(to, Kind::Snapshot)?;
+    report.replica_snapshots = there.len() as u64;
+    let here = listed.get(&Kind::Snapshot).into_iter().flat_map(HashMap::keys);
+    report.behind = here.filter(|key| !there.contains_key(*key)).count() as u64;
+    Ok(report)
+}
+
+/// True if nothing is there; an error if it is something else than this repository.
+fn is_new(to: &dyn Store, id: RepositoryId) -> Result<bool> {
+    match read_config_bytes(to) {
+        Ok(bytes) => match Config::decode(&to.address(), &bytes)?.repository == id {
+            true => Ok(false),
+            false => Err(Error::OtherRepository { address: to.address() }),
+        },
+        Err(Error::NoRepository { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(store: &dyn ReadStore, kind: Kind) -> Result<HashMap<Key, u64>> {
+    Ok(store.list(kind)?.objects.into_iter().map(|object| (object.key, object.bytes)).collect())
+}
+
+/// A key's files: the card, if there is one, and the sealed secrets.
+type KeyFiles = Vec<(Key, Vec<u8>)>;
+
+/// The keys, each card before its key; those that are not what their card says are left out.
+fn read_keys(from: &dyn ReadStore) -> Result<Vec<(String, std::result::Result<KeyFiles, String>)>> {
+    #[derive(serde::Deserialize)]
+    struct Card {
+        sealed: String,
+    }
+    let files = from.list_keys()?;
+    let mut out = Vec::new();
+    for name in files.iter().filter_map(|file| file.strip_suffix(".age")) {
+        let (sealed_key, card_key) = (Key::KeyFile(format!("{name}.age")), Key::KeyFile(format!("{name}.json")));
+        if from.size(&sealed_key)?.is_none_or(|bytes| bytes > SMALL_OBJECT_BYTES_MAX as u64) {
+            continue;
+        }
+        let sealed = from.get(&sealed_key)?;
+        let card = match files.contains(&format!("{name}.json")) {
+            true => Some(from.get(&card_key)?),
+            false => None,
+        };
+        let says: Option<Card> = card.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let files = match (card, says) {
+            (Some(card), Some(says)) if says.sealed == to_hex(blake3::hash(&sealed).as_bytes()) => {
+                Ok(vec![(card_key, card), (sealed_key, sealed)])
+            }
+            _ => Err("it is not what is said of it beside it".to_owned()),
+        };
+        out.push((name.to_owned(), files));
+    }
+    Ok(out)
+}
+
+struct Copy<'a> {
+    from: &'a dyn ReadStore,
+    to: &'a dyn Store,
+    options: &'a ReplicateOptions,
+    monitor: &'a dyn Monitor,
+    pace: Pace,
+    report: ReplicateReport,
+}
+
+/// What became of one object.
+enum Fetched {
+    Whole(Box<dyn Upload>),
+    Damaged(String),
+    /// A prune has removed it meanwhile.
+    Gone,
+}
+
+impl Copy<'_> {
+    fn put(&mut self, key: &Key, bytes: &[u8]) -> Result<bool> {
+        let created = self.to.put(key, bytes)? == Put::Created;
+        if created {
+            self.report.objects += 1;
+            self.report.bytes += bytes.len() as u64;
+        }
+        Ok(created)
+    }
+
+    fn keys(&mut self, keys: &[(String, std::result::Result<KeyFiles, String>)]) -> Result<()> {
+        let there = self.to.list_keys().unwrap_or_default();
+        for (name, files) in keys {
+            let has_key = there.contains(&format!("{name}.age"));
+            match files {
+                Err(message) if !has_key => {
+                    self.report.damaged.push(NotCopied { object: format!("keys/{name}.age"), message: message.clone() })
+                }
+                Err(_) => {}
+                Ok(files) if has_key => {
+                    let same = files.iter().all(|(key, bytes)| self.to.get(key).is_ok_and(|there| there == *bytes));
+                    if !same {
+                        self.report.keys_differ.push(name.clone());
+                    }
+                }
+                Ok(files) => {
+                    for (key, bytes) in files {
+                        if !self.put(key, bytes)? && self.to.get(key)? != *bytes {
+                            self.report.keys_differ.push(name.clone());
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the replica lacks of a kind, by name.
+    fn missing(&mut self, kind: Kind, here: &HashMap<Key, u64>) -> Result<Vec<(Key, u64)>> {
+        let there = list(self.to, kind)?;
+        let mut out = Vec::new();
+        for (key, bytes) in here {
+            match there.get(key) {
+                None => out.push((key.clone(), *bytes)),
+                Some(found) if found != bytes && self.is_whole(key) => {
+                    let message = format!("it has {found} bytes there and {bytes} here");
+                    self.report.replica_damaged.push(NotCopied { object: key.path(), message });
+                }
+                Some(_) => {}
+            }
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    fn is_whole(&self, key: &Key) -> bool {
+        matches!(hash_of(self.from, key), Ok(name) if is_name(key, &name))
+    }
+
+    fn kind(&mut self, kind: Kind, missing: Vec<(Key, u64)>) -> Result<()> {
+        let mut pending: Vec<(Key, u64, Box<dyn Upload>)> = Vec::new();
+        for (key, bytes) in missing {
+            if self.monitor.cancelled() {
+                self.commit(kind, pending)?;
+                return Err(Error::Interrupted);
+            }
+            self.monitor.item(&key.path());
+            match self.fetch(&key, bytes)? {
+                Fetched::Whole(upload) => pending.push((key, bytes, upload)),
+                Fetched::Damaged(message) => self.report.damaged.push(NotCopied { object: key.path(), message }),
+                Fetched::Gone => {}
+            }
+            let waiting: u64 = pending.iter().map(|(_, bytes, _)| bytes).sum();
+            if waiting >= BATCH_BYTES || pending.len() >= BATCH_OBJECTS {
+                self.commit(kind, std::mem::take(&mut pending))?;
+            }
+        }
+        self.commit(kind, pending)
+    }
+
+    /// Makes what was fetched durable, together.
+    fn commit(&mut self, kind: Kind, pending: Vec<(Key, u64, Box<dyn Upload>)>) -> Result<()> {
+        let mut batch = self.to.batch();
+        let mut copied = Vec::new();
+        for (key, bytes, upload) in pending {
+            batch.add(key.clone(), upload)?;
+            copied.push((key, bytes));
+        }
+        batch.commit()?;
+        for (key, bytes) in copied {
+            self.report.objects += 1;
+            self.report.bytes += bytes;
+            self.report.packs += u64::from(kind == Kind::Pack);
+            self.report.snapshots += u64::from(kind == Kind::Snapshot);
+            if self.options.verify {
+                self.read_back(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self, key: &Key) -> Result<()> {
+        self.report.verified += 1;
+        let message = match hash_of(self.to, key) {
+            Ok(name) if is_name(key, &name) => return Ok(()),
+            Ok(_) => "its bytes do not fit its name".to_owned(),
+            Err(error) => Chain(&error).to_string(),
+        };
+        self.report.replica_damaged.push(NotCopied { object: key.path(), message });
+        Ok(())
+    }
+
+    fn fetch(&mut self, key: &Key, bytes: u64) -> Result<Fetched> {
+        let mut upload = self.to.upload()?;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; PIECE_BYTES];
+        let mut offset = 0;
+        while offset < bytes {
+            let piece = buffer.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+            match self.from.get_range(key, offset, &mut buffer[..piece]) {
+                Ok(()) => {}
+                Err(store::Error::NotFound { .. }) => return Ok(Fetched::Gone),
+                Err(error) => return Ok(Fetched::Damaged(Chain(&error).to_string())),
+            }
+            hasher.update(&buffer[..piece]);
+            upload.write(&buffer[..piece])?;
+            offset += piece as u64;
+            self.monitor.advance(piece as u64);
+            self.pace.wait_for(piece as u64);
+        }
+        match is_name(key, hasher.finalize().as_bytes()) {
+            true => Ok(Fetched::Whole(upload)),
+            false => Ok(Fetched::Damaged("its bytes do not fit its name".to_owned())),
+        }
+    }
+}
+
+fn is_name(key: &Key, hash: &[u8; 32]) -> bool {
+    matches!(key, Key::Object(_, name) if name == hash)
+}
+
+/// The hash of an object, piece by piece.
+fn hash_of(store: &dyn ReadStore, key: &Key) -> store::Result<[u8; 32]> {
+    let bytes = store.size(key)?.unwrap_or(0);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = buffer.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+        store.get_range(key, offset, &mut buffer[..piece])?;
+        hasher.update(&buffer[..piece]);
+        offset += piece as u64;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Keeps to a number of bytes a second.
+struct Pace {
+    begun: Instant,
+    bytes_per_second: Option<u64>,
+    done: u64,
+}
+
+impl Pace {
+    fn wait_for(&mut self, bytes: u64) {
+        self.done += bytes;
+        let Some(limit) = self.bytes_per_second.filter(|limit| *limit > 0) else { return };
+        let due = Duration::from_secs_f64(self.done as f64 / limit as f64);
+        std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+    }
+}
