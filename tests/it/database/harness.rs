@@ -59,9 +59,19 @@ impl Server {
         }
     }
 
-    /// Kills the processes of the container whose arguments match `pattern`, which must not match itself.
+    /// Kills the processes of the container whose arguments match `pattern`, which must not match itself. Not waited
+    /// for: the engine says that a program has ended only when its output was read.
     pub fn kill(&self, pattern: &str) {
-        self.sh(&finding(pattern, "kill -9 $id"));
+        let command = finding(pattern, "kill -9 $id");
+        docker(&["exec", "-d", &self.name, "sh", "-c", &command]).expect("a command");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+
+    /// Kills the container, also without waiting for it.
+    pub fn kill_all(&self) {
+        let mut child = Command::new("docker").args(["kill", &self.name]).spawn().expect("docker");
+        std::thread::sleep(Duration::from_secs(2));
+        std::thread::spawn(move || child.wait());
     }
 
     /// Puts a script in front of a program of the container; gone when dropped.
@@ -187,6 +197,17 @@ pub fn fails(outcome: Result<Captured, Error>, subject: &str, words: &[&str]) {
             }
         }
         other => panic!("{subject}: {words:?}: {other:?}"),
+    }
+}
+
+/// Something must fail for the database's own reasons, in these words.
+#[track_caller]
+pub fn fails_with<T: std::fmt::Debug>(outcome: Result<T, Error>, words: &[&str]) {
+    match outcome {
+        Err(Error::Database { reason, .. }) => {
+            assert!(words.iter().all(|word| reason.contains(word)), "{reason:?} does not say {words:?}");
+        }
+        other => panic!("{words:?}: {other:?}"),
     }
 }
 

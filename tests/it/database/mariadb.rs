@@ -4,10 +4,10 @@ use super::harness::{Server, Store, arguments_with, detail, fails, rows};
 use crate::need::{images, need};
 use snap::stack::source::database::{Settings, summary};
 
-const PASSWORD: &str = "rootpassword";
+pub const PASSWORD: &str = "rootpassword";
 const CANARY: &str = "canari-9c3e";
 
-const SEED: &str = r#"
+pub const SEED: &str = r#"
 CREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, name varchar(100), note text, photo blob) CHARSET=utf8mb4;
 INSERT INTO users (name, note, photo) SELECT CONCAT('user ', seq), 'it''s; (x),(y)\n\\ 😀', UNHEX(MD5(seq)) FROM seq_1_to_3000;
 CREATE TABLE `none``x` (a int);
@@ -23,7 +23,7 @@ GRANT SELECT ON shop.* TO auditor;
 GRANT auditor TO reader@'%';
 "#;
 
-fn server(password: &str) -> Server {
+pub fn server(password: &str) -> Server {
     let password = format!("MARIADB_ROOT_PASSWORD={password}");
     let args = [
         "-e",
@@ -41,7 +41,7 @@ fn server(password: &str) -> Server {
     server
 }
 
-fn sql(server: &Server, text: &str) -> String {
+pub fn sql(server: &Server, text: &str) -> String {
     let text = text.replace('\'', "'\\''");
     server.sh(&format!(
         "printf '%s' '{text}' | MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb --default-character-set=utf8mb4 -N shop"

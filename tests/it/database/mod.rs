@@ -4,3 +4,4 @@ mod harness;
 mod mariadb;
 mod postgresql;
 mod redis;
+mod restore;

@@ -5,10 +5,10 @@ use crate::need::{images, need};
 use snap::stack::source::database::{Error, Settings, summary};
 use std::sync::atomic::Ordering;
 
-const PASSWORD: &str = "rootpassword";
+pub const PASSWORD: &str = "rootpassword";
 const CANARY: &str = "kanarienvogel-7b1f";
 
-const SEED: &str = r#"
+pub const SEED: &str = r#"
 CREATE ROLE reader LOGIN PASSWORD 'reader-password';
 CREATE ROLE limited LOGIN PASSWORD 'rootpassword';
 CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL, note text, photo bytea);
@@ -35,9 +35,9 @@ SELECT lo_from_bytea(0, 'large object');
 "#;
 
 /// Ready to be asked as its owner.
-const READY: &str = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U app -d clinic -c 'SELECT 1'";
+pub const READY: &str = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U app -d clinic -c 'SELECT 1'";
 
-fn server(password: &str) -> Server {
+pub fn server(password: &str) -> Server {
     let password = format!("POSTGRES_PASSWORD={password}");
     let args = [
         "-e",
@@ -55,7 +55,7 @@ fn server(password: &str) -> Server {
     server
 }
 
-fn sql(server: &Server, text: &str) -> String {
+pub fn sql(server: &Server, text: &str) -> String {
     let text = text.replace('\'', "'\\''");
     server.sh(&format!(
         "printf '%s' '{text}' | PGPASSWORD=$POSTGRES_PASSWORD psql -v ON_ERROR_STOP=1 -U app -d clinic -qAt"
@@ -185,7 +185,7 @@ fn a_server_that_goes_away_makes_the_dump_fail() {
     let subject = format!("{name}/clinic");
     // The server's own process for this dump, the whole container, the client.
     let backend = || server.kill("postgres: app clinic .*CO[P]Y");
-    let container = || drop(docker(&["kill", &name]).and_then(|_| docker(&["wait", &name])));
+    let container = || server.kill_all();
     let client = || server.kill("bin/pg_[d]ump --format");
     let cases: [(u64, &(dyn Fn() + Send + Sync)); 5] =
         [(10, &client), (50, &backend), (50, &container), (90, &client), (90, &backend)];
@@ -196,8 +196,9 @@ fn a_server_that_goes_away_makes_the_dump_fail() {
         let outcome = store.capture_with(&server, &Settings::default(), &monitor);
         assert!(monitor.done.load(Ordering::Relaxed) < whole, "{percent} %: it was read to its end");
         fails(outcome, &subject, &["after "]);
-        docker(&["start", &name]).expect("a start");
-        server.until(READY);
+        while docker(&["start", &name]).and_then(|_| server.try_sh(READY)).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
     }
     // Stopping is the person's wish; nothing goes on in the container, and the server is unharmed.
     let started = docker(&["inspect", "-f", "{{.State.StartedAt}}", &name]);

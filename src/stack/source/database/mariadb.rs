@@ -28,7 +28,8 @@ const TRANSACTIONAL: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", "SEQUENCE"];
 /// The file of users and grants.
 pub const USERS: &str = "users.sql";
 
-struct Tools<'a> {
+/// The programs, and how they are called.
+pub struct Tools<'a> {
     client: String,
     dump: String,
     user: &'a str,
@@ -38,10 +39,7 @@ struct Tools<'a> {
 /// Dumps the whole server.
 pub fn capture(client: &Client<'_>, database: &Database, target: &mut Target<'_, '_>) -> Result<Found> {
     let service = &database.service;
-    let query = client.program(&["mariadb", "mysql"])?;
-    let dump = client.program(&["mariadb-dump", "mysqldump"])?;
-    let told = client.ask(&[&dump, "--version"], None)?;
-    let mut tools = Tools { client: query, dump, user: &database.user, is_mariadb: told.contains("MariaDB") };
+    let mut tools = Tools::find(client, &database.user)?;
     let version = tools.query(client, service, "SELECT VERSION()")?.pop().unwrap_or_default();
     tools.is_mariadb &= version.contains("MariaDB");
     let version = version.split('-').next().unwrap_or_default().to_owned();
@@ -57,8 +55,17 @@ pub fn capture(client: &Client<'_>, database: &Database, target: &mut Target<'_,
     Ok(found)
 }
 
-impl Tools<'_> {
-    fn query_argv(&self) -> Vec<String> {
+impl<'a> Tools<'a> {
+    /// Looks for them in the container.
+    pub fn find(client: &Client<'_>, user: &'a str) -> Result<Self> {
+        let query = client.program(&["mariadb", "mysql"])?;
+        let dump = client.program(&["mariadb-dump", "mysqldump"])?;
+        let told = client.ask(&[&dump, "--version"], None)?;
+        Ok(Self { client: query, dump, user, is_mariadb: told.contains("MariaDB") })
+    }
+
+    /// The client that takes statements from its input.
+    pub fn query_argv(&self) -> Vec<String> {
         let mut argv = vec![self.client.clone(), format!("--user={}", self.user)];
         let options = ["--batch", "--skip-column-names", "--raw", "--unbuffered", "--skip-reconnect"];
         argv.extend(options.map(str::to_owned));
@@ -66,7 +73,8 @@ impl Tools<'_> {
         argv
     }
 
-    fn query(&self, client: &Client<'_>, subject: &str, sql: &str) -> Result<Vec<String>> {
+    /// The lines that a statement gives.
+    pub fn query(&self, client: &Client<'_>, subject: &str, sql: &str) -> Result<Vec<String>> {
         let text = client.ask_about(subject, &self.query_argv(), Some(&format!("{sql};\n")))?;
         Ok(text.lines().map(str::to_owned).collect())
     }

@@ -19,6 +19,7 @@ mod mariadb;
 mod postgresql;
 mod program;
 mod redis;
+pub mod restore;
 mod settings;
 mod store;
 pub mod verify;

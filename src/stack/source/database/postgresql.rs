@@ -18,7 +18,7 @@ const LOCK_WAIT: &str = "60s";
 const LOCK_WAIT_MILLISECONDS: &str = "60000";
 
 /// The programs and arguments that all calls share.
-struct Tools<'a> {
+pub struct Tools<'a> {
     psql: String,
     pg_dump: String,
     pg_dumpall: String,
@@ -29,9 +29,7 @@ struct Tools<'a> {
 
 /// Dumps the whole server.
 pub fn capture(client: &Client<'_>, database: &Database, target: &mut Target<'_, '_>) -> Result<Found> {
-    let (psql, pg_dump, pg_dumpall) =
-        (client.program(&["psql"])?, client.program(&["pg_dump"])?, client.program(&["pg_dumpall"])?);
-    let mut tools = Tools { psql, pg_dump, pg_dumpall, user: &database.user, restrict: None };
+    let mut tools = Tools::find(client, &database.user)?;
     let knows = client.ask(&[&tools.pg_dump, "--help"], None)?.contains("--restrict-key");
     tools.restrict = knows.then(|| format!("--restrict-key={}", restrict_key(target, &database.service)));
     let first = first_database(client, &tools, &database.first)?;
@@ -62,7 +60,21 @@ fn restrict_key(target: &Target<'_, '_>, service: &str) -> String {
     blake3::keyed_hash(&key, service.as_bytes()).to_hex()[..40].to_owned()
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
+    /// Looks for them in the container.
+    pub fn find(client: &Client<'_>, user: &'a str) -> Result<Self> {
+        let (psql, pg_dump, pg_dumpall) =
+            (client.program(&["psql"])?, client.program(&["pg_dump"])?, client.program(&["pg_dumpall"])?);
+        Ok(Self { psql, pg_dump, pg_dumpall, user, restrict: None })
+    }
+
+    /// What takes a dump in: the first error ends it, and results are not shown.
+    pub fn quiet_psql(&self, database: &str) -> Vec<String> {
+        let mut argv = self.psql(database);
+        argv.extend(["-o", "/dev/null"].map(str::to_owned));
+        argv
+    }
+
     fn connection(&self, database: &str) -> [String; 4] {
         let quoted = database.replace('\\', "\\\\").replace('\'', "\\'");
         ["--no-password".into(), format!("--username={}", self.user), "--dbname".into(), format!("dbname='{quoted}'")]
@@ -75,7 +87,8 @@ impl Tools<'_> {
         argv
     }
 
-    fn query(&self, client: &Client<'_>, database: &str, sql: &str) -> Result<String> {
+    /// What a statement gives.
+    pub fn query(&self, client: &Client<'_>, database: &str, sql: &str) -> Result<String> {
         let argv = self.psql(database);
         Ok(client.ask(&argv, Some(&format!("SET client_encoding = 'UTF8';\n{sql};\n")))?.trim().to_owned())
     }
@@ -151,6 +164,22 @@ fn count_rows(client: &Client<'_>, talk: &mut Talk<'_>, subject: &str) -> Result
     parsed
         .collect::<std::result::Result<_, _>>()
         .map_err(|_| Error::database(subject, "the server's count of rows is not understood"))
+}
+
+/// The rows of every table of a database now.
+pub fn counted_rows(
+    client: &Client<'_>,
+    tools: &Tools<'_>,
+    subject: &str,
+    database: &str,
+) -> Result<Vec<(String, String, u64)>> {
+    let mut talk = Talk::begin(client, subject, &tools.psql(database))?;
+    let begin =
+        "SET client_encoding = 'UTF8';\nSET row_security = off;\nSET search_path = pg_catalog;\nSELECT '!begun';\n";
+    talk.ask(client, begin, "!begun")?;
+    let rows = count_rows(client, &mut talk, subject)?;
+    talk.end(client)?;
+    Ok(rows)
 }
 
 /// The dump has every table that was counted, with as many rows.
