@@ -21,6 +21,8 @@ pub struct Show {
     pub events: bool,
     /// Warnings as they come.
     pub warnings: bool,
+    /// Of them, what makes the result incomplete: where the answer lists it, it is not said twice.
+    pub losses: bool,
 }
 
 /// The terminal as a monitor.
@@ -73,17 +75,35 @@ impl Progress {
     }
 }
 
+/// Columns that the longest line takes.
+const COLUMNS: u16 = 100;
+/// Columns that a line without a bar takes.
+const COLUMNS_NO_BAR: u16 = 64;
+
 fn style_of(unit: Unit, total: Option<u64>) -> ProgressStyle {
-    let template = match (unit, total) {
-        (Unit::Bytes, Some(_)) => {
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col);
+    let columns = if columns == 0 { COLUMNS } else { columns };
+    // The templates are constants; a bad one would show as indicatif's default.
+    let style = ProgressStyle::with_template(template(unit, total.is_some(), columns));
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}
+
+/// What a terminal of so many columns shows in one line: one that is wrapped could not be drawn over.
+fn template(unit: Unit, has_total: bool, columns: u16) -> &'static str {
+    match (unit, has_total) {
+        (_, true) if columns < COLUMNS_NO_BAR => "{msg} {percent} %",
+        (_, false) if columns < COLUMNS_NO_BAR => "{msg} {spinner}",
+        (Unit::Bytes, true) if columns < COLUMNS => {
+            "{msg:<14} {percent:>3} %  {decimal_bytes}  {decimal_bytes_per_sec}  {eta} left"
+        }
+        (Unit::Bytes, true) => {
             "{msg:<14} {bar:30} {percent:>3} %  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
         }
-        (Unit::Bytes, None) => "{msg:<14} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}",
-        (Unit::Items, Some(_)) => "{msg:<14} {bar:30} {percent:>3} %  {human_pos}/{human_len}",
-        (Unit::Items, None) => "{msg:<14} {spinner}",
-    };
-    // The templates are constants; a bad one would show as indicatif's default.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+        (Unit::Bytes, false) => "{msg:<14} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}",
+        (Unit::Items, true) if columns < COLUMNS => "{msg:<14} {percent:>3} %  {human_pos}/{human_len}",
+        (Unit::Items, true) => "{msg:<14} {bar:30} {percent:>3} %  {human_pos}/{human_len}",
+        (Unit::Items, false) => "{msg:<14} {spinner}",
+    }
 }
 
 impl Monitor for Progress {
@@ -121,7 +141,7 @@ impl Monitor for Progress {
     }
 
     fn warn(&self, warning: &Warning) {
-        if !self.show.warnings {
+        if !self.show.warnings || (warning.incomplete && !self.show.losses) {
             return;
         }
         let style = Style::for_stderr();
@@ -152,4 +172,38 @@ pub fn interruption() -> std::io::Result<Arc<AtomicBool>> {
 /// Bytes a second, as the last line of long work says it.
 pub fn rate(bytes: u64, seconds: f64) -> String {
     if seconds < 0.001 { String::new() } else { format!("{}/s", text::bytes((bytes as f64 / seconds) as u64)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_progress_fits_the_terminal() {
+        // The longest that each part comes to.
+        let parts = [
+            ("{msg:<14}", "reading packs  "),
+            ("{msg}", "reading packs  "),
+            ("{bar:30}", "━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━"),
+            ("{percent:>3}", "100"),
+            ("{percent}", "100"),
+            ("{decimal_bytes}", "999.99 GB"),
+            ("{decimal_total_bytes}", "999.99 GB"),
+            ("{decimal_bytes_per_sec}", "999.99 MB/s"),
+            ("{eta}", "59m"),
+            ("{human_pos}", "99,999,999"),
+            ("{human_len}", "99,999,999"),
+            ("{spinner}", "⠁"),
+        ];
+        for columns in [40, 63, 64, 80, 99, 100, 140] {
+            for (unit, has_total) in
+                [(Unit::Bytes, true), (Unit::Bytes, false), (Unit::Items, true), (Unit::Items, false)]
+            {
+                let line = parts.iter().fold(template(unit, has_total, columns).to_owned(), |line, (part, shown)| {
+                    line.replace(part, shown)
+                });
+                assert!(!line.contains('{') && line.chars().count() <= usize::from(columns), "{columns}: {line}");
+            }
+        }
+    }
 }

@@ -54,6 +54,7 @@ pub fn run() -> Exit {
         bar: !common.no_progress && !common.quiet && !common.json,
         events: common.json && !common.no_progress && !common.quiet,
         warnings: !common.json,
+        losses: !matches!(cli.command, Command::Create(_)),
     };
     let progress = Arc::new(Progress::new(show, Arc::clone(&interrupted)));
     let output = Output { json: common.json, quiet: common.quiet, verbose: common.verbose };

@@ -1,5 +1,7 @@
 //! What is typed and cannot be meant is refused before anything is done.
 
+use crate::capture::Memory;
+use crate::need::{self, need};
 use crate::snap::{self, Sandbox, WATCHDOG, exit};
 use crate::trees::source_tree;
 use std::ffi::OsStr;
@@ -95,4 +97,16 @@ fn a_reader_that_has_read_enough_ends_a_listing_quietly() {
     command.args(["-c", "{ \"$0\" show latest --files; echo \"code $?\" >&2; } | head -n 1"]).arg(snap::program());
     let run = snap::run(command, WATCHDOG).and_then(|run| run.expect(&[0])).unwrap_or_else(|text| panic!("{text}"));
     assert_eq!((run.stdout.lines().count(), run.stderr.trim()), (1, "code 0"), "{run}");
+}
+
+#[test]
+fn what_a_capture_lacks_is_said_once() {
+    need!(need::root());
+    let sandbox = begun();
+    let inner = sandbox.path("source/inner");
+    let mounted = Memory::mount(&inner, 1 << 20);
+    let run = sandbox.must("create source", exit::INCOMPLETE);
+    drop(mounted);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(said.matches("on another file system").count(), 1, "{run}");
 }
