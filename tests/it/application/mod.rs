@@ -50,6 +50,12 @@ impl App {
     }
 
     fn down(&self) {
+        // Containers of `run` hold on to volumes.
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let ids = output(Command::new("docker").args(["ps", "-aq", "--filter", &label]));
+        if !ids.is_empty() {
+            output(Command::new("docker").args(["rm", "-f"]).args(ids.lines()));
+        }
         let mut command = self.sandbox.command("docker");
         command.arg("compose").args(["-p", &self.name, "down", "-v", "-t", "0", "--remove-orphans"]);
         // There may be nothing yet.
