@@ -2,6 +2,7 @@
 
 use super::checked;
 use super::compose_args::ComposeArgs;
+pub use super::restore_args::RestoreArgs;
 use super::upkeep::{self, ForgetArgs, PruneArgs, ReplicateArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -89,13 +90,8 @@ pub enum Command {
     #[command(after_help = "Examples: snap diff 7f3a9c21 latest · snap diff latest /srv/clinic\n\
         Exit codes: 0 compared, whether they differ or not · 2 no such snapshot · 4 damaged")]
     Diff(DiffArgs),
-    /// Put the files of a snapshot back
-    #[command(
-        after_help = "Examples: snap restore latest --target /tmp/look · snap restore 7f3a9c21 --in-place --exact\n\
-        An ID is the beginning of an id, a tag, latest, latest:TAG, or @2026-11-20T03:00 (newest at or before).\n\
-        Exit codes: 0 everything is back · 1 some of it could not be written · 2 no such snapshot, or the target is \
-        not empty · 4 some of it is damaged; everything else is back · 11 the key cannot read content · 130 interrupted"
-    )]
+    /// Bring an application back, or put the files of a snapshot somewhere
+    #[command(after_help = super::restore_args::HELP)]
     Restore(RestoreArgs),
     /// Prove that the repository is intact
     #[command(
@@ -271,37 +267,6 @@ pub struct DiffArgs {
     /// Which ones.
     #[command(flatten)]
     pub scope: ScopeArgs,
-}
-
-/// See [`Command::Restore`].
-#[derive(Debug, Args)]
-pub struct RestoreArgs {
-    /// Which snapshot
-    pub id: String,
-    /// Only these files and folders (relative to the captured folder)
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// The folder to restore into: new or empty, unless --in-place
-    #[arg(long, value_name = "DIR")]
-    pub target: Option<PathBuf>,
-    /// Change only what differs, where the files were or in --target
-    #[arg(long)]
-    pub in_place: bool,
-    /// Of an application only this: files, volume:NAME, image:NAME, database:NAME; may be given several times
-    #[arg(long, value_name = "KIND[:NAME]")]
-    pub only: Vec<String>,
-    /// In place: remove what the snapshot does not have
-    #[arg(long)]
-    pub exact: bool,
-    /// As root: leave off set-id bits, capabilities, trusted attributes and devices
-    #[arg(long)]
-    pub unprivileged: bool,
-    /// Which ones.
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Threads [default: one for each processor]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = checked::threads)]
-    pub threads: usize,
 }
 
 /// See [`Command::Status`].

@@ -2,7 +2,7 @@
 
 use super::args::Command;
 use crate::commands::Error;
-use crate::stack::{application, compose, files};
+use crate::stack::{application, compose, files, rollback};
 use crate::{crypto, repo, store};
 use std::process::ExitCode;
 
@@ -21,6 +21,10 @@ pub enum Exit {
     Damage = 4,
     /// Another operation is in the way.
     InTheWay = 5,
+    /// A restore failed, and the old state is back and runs.
+    PutBack = 6,
+    /// A restore failed, and a person must look.
+    NeedsPerson = 7,
     /// There is no repository.
     NoRepository = 10,
     /// Nothing at hand opens the repository.
@@ -43,6 +47,7 @@ pub fn exit_of(error: &Error) -> Exit {
         Error::Application(error) => exit_of_application(error),
         // Whatever is wrong with it: nothing at hand opens the repository.
         Error::Identity(_) => Exit::WrongKey,
+        Error::Rollback(error) => exit_of_rollback(error),
         Error::Crypto(error) => exit_of_crypto(error),
         Error::Repo(error) => exit_of_repo(error),
     }
@@ -55,6 +60,15 @@ fn exit_of_application(error: &application::Error) -> Exit {
         | application::Error::NothingSelected { .. } => Exit::Usage,
         application::Error::Busy { .. } => Exit::InTheWay,
         application::Error::Docker(error) if error.is_cancelled() => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+fn exit_of_rollback(error: &rollback::Error) -> Exit {
+    match error {
+        rollback::Error::Busy | rollback::Error::Unfinished { .. } => Exit::InTheWay,
+        rollback::Error::Damaged { .. } => Exit::NeedsPerson,
+        rollback::Error::Repo(error) => exit_of_repo(error),
         _ => Exit::Failed,
     }
 }
@@ -127,6 +141,11 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
         Error::Application(
             application::Error::Compose(compose::Error::Label { .. }) | application::Error::Health(_),
         ) => Some("docs/LABELS.md lists the labels and what they can say".to_owned()),
+        Error::Rollback(rollback::Error::Busy) => Some("wait until it has ended".to_owned()),
+        Error::Rollback(rollback::Error::Unfinished { project }) => Some(format!(
+            "snap restore --resume --stack {project} goes on with it, snap restore --abort --stack {project} puts the old \
+             state back"
+        )),
         Error::Application(application::Error::Busy { .. }) => Some("wait until it has ended".to_owned()),
         Error::Application(application::Error::Docker(error)) => error.hint().map(str::to_owned),
         Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),

@@ -1,6 +1,7 @@
 //! The command line: the only place that knows arguments, prints, and decides exit codes.
 
 mod args;
+mod back;
 mod checked;
 mod compose_args;
 mod exit;
@@ -9,6 +10,7 @@ mod manual;
 mod progress;
 mod prompt;
 mod render;
+mod restore_args;
 mod run;
 mod screens;
 mod stack_screens;

@@ -1,6 +1,7 @@
 //! From arguments to an exit code: the table of contents of the program.
 
-use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RestoreArgs, RoleArg, ScopeArgs, ShowArgs};
+use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RoleArg, ScopeArgs, ShowArgs};
+use super::back;
 use super::exit::{Exit, Purpose, exit_of, hint_of};
 use super::manual;
 use super::progress::{Progress, Show, interruption};
@@ -132,9 +133,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
             let report = commands::diff::diff(env, repository, &scope(&args.scope), &args.before, &args.after)?;
             Ok(output.diff(&report))
         }),
-        Command::Restore(args) => with_repository(env, |repository| {
-            Ok(output.restore(&commands::restore::restore(env, repository, &restore_options(args))?))
-        }),
+        Command::Restore(args) => back::restore(env, args, output),
         Command::Check(args) => {
             let reading = reading(args.read_data.as_deref(), args.max_age.as_deref())?;
             let opened = env.open();
@@ -193,6 +192,8 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
     let folder = commands::project::Project::look(&args.dir)?;
     let options = create_options(args);
     let prepared = commands::application::prepare(env, &folder, &options)?;
+    let stack = prepared.as_ref().map_or(folder.name.as_str(), commands::application::Prepared::stack);
+    commands::rollback::refuse_unfinished(env, &folder.root, stack)?;
     if args.plan {
         return Ok(output.plan(&commands::application::plan_report(&folder, prepared.as_ref())));
     }
@@ -267,20 +268,6 @@ fn show(env: &Env, args: &ShowArgs, output: Output) -> Result<Exit> {
             commands::show::entries(env, repository, &scope, &whole, &mut |_, entry| listing.entry(&entry.into()))?;
         Ok(listing.finish(&lost))
     })
-}
-
-fn restore_options(args: &RestoreArgs) -> commands::restore::RestoreOptions {
-    commands::restore::RestoreOptions {
-        id: args.id.clone(),
-        scope: scope(&args.scope),
-        target: args.target.clone(),
-        in_place: args.in_place,
-        exact: args.exact,
-        paths: args.paths.clone(),
-        only: args.only.clone(),
-        unprivileged: args.unprivileged,
-        workers: args.threads,
-    }
 }
 
 fn key(env: &Env, command: &KeyCommand, output: Output) -> Result<Exit> {

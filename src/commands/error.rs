@@ -1,7 +1,7 @@
 //! What a command can fail with.
 
 use crate::stack::application::take::TakeError;
-use crate::stack::{application, capture, files, restore};
+use crate::stack::{application, capture, files, restore, rollback};
 use crate::{crypto, repo, store};
 use std::path::PathBuf;
 
@@ -37,6 +37,9 @@ pub enum Error {
     /// What the person holds to open a repository cannot be used.
     #[error(transparent)]
     Identity(crypto::Error),
+    /// A restore as a transaction.
+    #[error(transparent)]
+    Rollback(#[from] rollback::Error),
     /// Keys.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),

@@ -18,6 +18,8 @@ pub mod prune;
 pub mod replicate;
 pub mod restore;
 mod restore_parts;
+pub mod rollback;
+pub mod rollback_report;
 pub mod settings;
 pub mod show;
 pub mod status;

@@ -119,7 +119,7 @@ pub struct DumpedTable {
 }
 
 /// What a manifest says of a Compose project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectEntry {
     /// The project's name.
     pub name: String,

@@ -33,6 +33,7 @@ mod refusal;
 mod refusals;
 mod replicate;
 mod restore;
+mod rollback;
 mod scene;
 mod seeded;
 mod select;

@@ -38,8 +38,10 @@ impl<'a> Asker<'a> {
                 .query(service, database.as_deref(), query, limit)
                 .and_then(|found| fits(found.trim(), expect.as_deref())),
             Question::Rows { database, table, rows } => {
-                containers.rows(service, database, table, limit).and_then(|found| match found == *rows {
-                    true => Ok(format!("{found} rows, as captured")),
+                containers.rows(service, database, table, limit).and_then(|found| match found >= *rows {
+                    true if found == *rows => Ok(format!("{found} rows, as captured")),
+                    // The application has begun to work.
+                    true => Ok(format!("{found} rows, captured were {rows}")),
                     false => Err(format!("{found} rows, captured were {rows}")),
                 })
             }

@@ -9,6 +9,8 @@
 //! journal is reserved at its beginning: a disk that fills up must not keep a restore from saying
 //! that it goes back.
 
+use super::compose_call::Call;
+use super::services::NewService;
 use super::swap::Swap;
 use super::{Error, Result};
 use crate::fs::{PRIVATE_FILE, create_dir_durable, sync_dir, write_new};
@@ -55,6 +57,14 @@ pub struct Begun {
     pub began: String,
     /// What ran, in the order in which it is started.
     pub ran: Vec<Ran>,
+    /// How the Compose tool is called for the state of now.
+    pub old_call: Call,
+    /// How it is called for the state of then.
+    pub new_call: Call,
+    /// What is started of the new state.
+    pub new_services: Vec<NewService>,
+    /// All services in the order in which they start.
+    pub order: Vec<String>,
 }
 
 /// Something that is there only for the restore and goes when that goes.
@@ -76,7 +86,7 @@ pub enum Staged {
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     /// It begins. Nothing of the application is touched before `Stopping`.
-    Begun(Begun),
+    Begun(Box<Begun>),
     /// These things are going to be made.
     Staging {
         /// What is to be removed if it goes no further.
@@ -181,7 +191,7 @@ impl Journal {
         if path.exists() {
             return Err(Error::Unfinished { project: begun.project });
         }
-        let first = Line::now(Event::Begun(begun));
+        let first = Line::now(Event::Begun(Box::new(begun)));
         let bytes = encode(&first, &path)?;
         write_new(&path, &bytes, PRIVATE_FILE).map_err(|source| Error::state("write", &path, source))?;
         let file = open(&path)?;
@@ -218,7 +228,7 @@ impl Journal {
     pub fn left_over(folder: &Path) -> Result<Option<Begun>> {
         let found = read(&folder.join(NAME))?;
         Ok(found.and_then(|(lines, _)| match lines.into_iter().next()?.event {
-            Event::Begun(begun) => Some(begun),
+            Event::Begun(begun) => Some(*begun),
             _ => None,
         }))
     }
@@ -268,7 +278,7 @@ impl Journal {
     /// The journal does not begin as one must.
     pub fn begun(&self) -> Result<&Begun> {
         match self.lines.first().map(|line| &line.event) {
-            Some(Event::Begun(begun)) => Ok(begun),
+            Some(Event::Begun(begun)) => Ok(begun.as_ref()),
             _ => Err(Error::damaged(&self.folder.join(NAME), "its first line is not the beginning of a restore")),
         }
     }

@@ -17,12 +17,20 @@
 //! What acts on files and services is behind [`World`], so that every one of these moments can be
 //! tried.
 
+pub mod compose_call;
 pub mod journal;
+pub mod prepare;
+pub mod probes;
 mod raw_path;
+pub mod services;
+pub mod stage_files;
+mod stage_images;
+pub mod stage_volumes;
 pub mod swap;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
+pub mod wanted;
 
 pub use journal::{Begun, Event, Journal, Ran, Staged};
 pub use swap::{Side, Swap};
@@ -80,6 +88,9 @@ pub enum Error {
     /// Files.
     #[error(transparent)]
     Files(#[from] super::files::Error),
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] crate::repo::Error),
     /// Services, images, volumes: what the engine or Compose said.
     #[error("{subject}: {message}")]
     Engine {
@@ -92,6 +103,15 @@ pub enum Error {
 
 /// A result of this folder's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<super::restore::Error> for Error {
+    fn from(error: super::restore::Error) -> Self {
+        match error {
+            super::restore::Error::Files(error) => Self::Files(error),
+            super::restore::Error::Repo(error) => Self::Repo(error),
+        }
+    }
+}
 
 impl Error {
     fn state(operation: &'static str, path: &Path, source: std::io::Error) -> Self {

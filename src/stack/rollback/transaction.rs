@@ -7,7 +7,7 @@
 use super::journal::{Decision, Event, Journal, Line, Staged};
 use super::swap::{Leftover, Side};
 use super::{Error, Result, Swap, World};
-use crate::repo::evidence::Verdict;
+use crate::repo::evidence::{Evidence, Verdict};
 use crate::repo::sync::Chain;
 use crate::stack::health::Proof;
 use std::collections::BTreeSet;
@@ -286,4 +286,18 @@ fn refusal(proof: &Proof) -> Option<String> {
         .map(|found| format!("{}: {}: {} (for {:.0} s)", found.service, found.check, found.answer, found.seconds))
         .collect();
     (!failed.is_empty()).then(|| failed.join("; "))
+}
+
+/// The evidence of checks that could not be asked at all.
+pub(super) fn unasked(message: &str) -> Evidence {
+    Evidence {
+        check: "checks".to_owned(),
+        service: "application".to_owned(),
+        passed: false,
+        proves: true,
+        attempts: 0,
+        answer: message.to_owned(),
+        time: format!("{:.6}", jiff::Timestamp::now()),
+        seconds: 0.0,
+    }
 }

@@ -1,6 +1,8 @@
 //! The journal: torn, damaged, locked, full.
 
+use super::super::compose_call::Call;
 use super::super::journal::{Decision, folder_of};
+use super::super::services::NewService;
 use super::*;
 
 pub(super) fn begun() -> Begun {
@@ -12,6 +14,10 @@ pub(super) fn begun() -> Begun {
         only: Vec::new(),
         began: "2026-11-20T14:40:00.000000Z".to_owned(),
         ran: vec![Ran { service: "web".to_owned(), containers: vec!["c1".to_owned()] }],
+        old_call: Call { plugin: true, arguments: vec!["-p".to_owned(), "clinic".to_owned()] },
+        new_call: Call { plugin: false, arguments: Vec::new() },
+        new_services: vec![NewService { name: "web".to_owned(), containers: 2 }],
+        order: vec!["db".to_owned(), "web".to_owned()],
     }
 }
 

@@ -1,0 +1,136 @@
+//! `snap restore`: which of its ways is meant, and what a person sees of an application that comes back.
+
+use super::exit::Exit;
+use super::render::Output;
+use super::restore_args::RestoreArgs;
+use super::run::{scope, with_repository};
+use super::text::{self, Style};
+use crate::commands::rollback::{Answer, RollbackOptions, go_on, is_application, rollback};
+use crate::commands::rollback_report::{RollbackPlan, RollbackReport};
+use crate::commands::{self, Env, Error, Result};
+use crate::repo::log::Ending;
+use std::fmt::Write as _;
+
+/// Restores files, or an application.
+///
+/// # Errors
+/// As the command that is meant.
+pub fn restore(env: &Env, args: &RestoreArgs, output: Output) -> Result<Exit> {
+    if args.resume || args.abort {
+        let stack = args.scope.stack.clone();
+        return with_repository(env, |repository| {
+            let report = go_on(env, repository, stack.as_deref(), args.abort)?;
+            Ok(done(output, &report, args.abort))
+        });
+    }
+    let scope = scope(&args.scope);
+    with_repository(env, |repository| {
+        let files_alone = args.target.is_some() || args.in_place || !args.paths.is_empty();
+        if !files_alone && is_application(repository, &scope, &args.id)? {
+            let options = RollbackOptions {
+                id: args.id.clone(),
+                scope: scope.clone(),
+                only: args.only.clone(),
+                plan: args.plan,
+                yes: args.yes,
+                workers: args.threads,
+            };
+            return Ok(match rollback(env, repository, &options)? {
+                Answer::Plan(plan) => planned(output, &plan),
+                Answer::Done(report) => done(output, &report, false),
+            });
+        }
+        if args.plan || args.yes || (!args.only.is_empty() && !files_alone) {
+            let message = "the snapshot is of a folder, and --plan, --yes and --only are for applications";
+            return Err(Error::usage(message, "give --in-place or --target DIR, and single paths behind the id"));
+        }
+        let options = commands::restore::RestoreOptions {
+            id: args.id.clone(),
+            scope: scope.clone(),
+            target: args.target.clone(),
+            in_place: args.in_place,
+            exact: args.exact,
+            paths: args.paths.clone(),
+            only: args.only.clone(),
+            unprivileged: args.unprivileged,
+            workers: args.threads,
+        };
+        Ok(output.restore(&commands::restore::restore(env, repository, &options)?))
+    })
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn planned(output: Output, plan: &RollbackPlan) -> Exit {
+    output.give(plan, Exit::Done, |out, _| {
+        let tags = if plan.tags.is_empty() { String::new() } else { format!(" · tag {}", plan.tags.join(", ")) };
+        let _ = writeln!(
+            out,
+            "{} back to {} · {}{tags}\n",
+            plan.project,
+            short(&plan.snapshot),
+            text::local_time(&plan.time)
+        );
+        for line in plan.lines() {
+            let _ = writeln!(out, "{line}");
+        }
+        let _ = writeln!(out, "  needs {} beside what is there", text::bytes(plan.bytes));
+        let _ = writeln!(out, "  the present is kept first, as a snapshot with the tag before-restore");
+    })
+}
+
+/// `asked` if the person asked for the old state.
+fn done(output: Output, report: &RollbackReport, asked: bool) -> Exit {
+    let exit = match report.ending {
+        Ending::Done => Exit::Done,
+        Ending::PutBack if asked => Exit::Done,
+        Ending::PutBack => Exit::PutBack,
+        _ => Exit::NeedsPerson,
+    };
+    output.give(report, exit, |out, style| told(out, style, report))
+}
+
+fn told(out: &mut String, style: Style, report: &RollbackReport) {
+    for (number, step) in report.steps.iter().enumerate() {
+        let _ = writeln!(out, "{:>2} {}", number + 1, step.what);
+    }
+    for found in &report.evidence {
+        let mark = if found.passed { style.good("✓") } else { style.bad("✗") };
+        let _ = writeln!(out, "   {mark} {}: {}: {}", found.service, found.check, found.answer);
+    }
+    let _ = writeln!(out);
+    let down = text::seconds(report.down_seconds);
+    match report.ending {
+        Ending::Done => {
+            let health = report.verdict.map_or("not verified", |verdict| verdict.words());
+            let _ = writeln!(
+                out,
+                "{} {} is back at {} · {health} · down {down} · {}",
+                style.good("✓"),
+                report.project,
+                short(&report.snapshot),
+                text::seconds(report.seconds)
+            );
+        }
+        Ending::PutBack => {
+            let _ = writeln!(out, "{} {}", style.bad("✗"), report.reason);
+            let _ =
+                writeln!(out, "  everything was put back: {} runs as before the restore · down {down}", report.project);
+        }
+        _ => {
+            let _ = writeln!(out, "{} {} needs a person: {}", style.bad("✗"), report.project, report.reason);
+            let _ = writeln!(out, "  {}", report.trouble);
+        }
+    }
+    if let (Some(safety), Ending::Done) = (&report.safety, report.ending) {
+        let _ = writeln!(out, "  to undo this:  snap restore {}", short(safety));
+    }
+    for kept in &report.kept {
+        let _ = writeln!(out, "  kept, because no snapshot holds all of it: {kept}");
+    }
+    for left in &report.left {
+        let _ = writeln!(out, "  could not be removed: {left}");
+    }
+}

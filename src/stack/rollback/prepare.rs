@@ -1,0 +1,368 @@
+//! What a restore will change, and making all of it ready while services run.
+//!
+//! Planning compares and asks; it changes nothing. Making ready reads every chunk that will be needed, verifies it,
+//! and puts it beside what is there. So a snapshot that is damaged, an image that the engine refuses, a disk without
+//! room are known before the first service stops.
+
+use super::stage_files::{Differences, Folder, make_stage};
+use super::stage_volumes::VolumeTarget;
+use super::wanted::{Wanted, project_folder};
+use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
+use crate::docker::Engine;
+use crate::monitor::{Monitor, Unit};
+use crate::repo::Repository;
+use crate::repo::entry::shown;
+use crate::repo::manifest::{Authority, Detail, ImageDetail, Manifest, SourceEntry, SourceKind, VolumeDetail};
+use crate::repo::reader::Reader;
+use crate::stack::source::image::load_image;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Names at the top of a project's folder that make it another application if they were not there then.
+const INPUTS: [&str; 9] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yaml",
+    "docker-compose.override.yml",
+    ".env",
+];
+/// Lines of changes that are told for one folder.
+const LINES_MAX: usize = 20;
+
+/// A folder and what differs in it.
+struct FolderPart<'m> {
+    folder: Folder<'m>,
+    differences: Differences,
+    stage: PathBuf,
+}
+
+/// A volume.
+struct VolumePart<'m> {
+    target: VolumeTarget,
+    source: &'m SourceEntry,
+    detail: &'m VolumeDetail,
+}
+
+/// An image, and which of its tags name another one now.
+pub(super) struct ImagePart<'m> {
+    pub(super) source: &'m SourceEntry,
+    pub(super) detail: &'m ImageDetail,
+    pub(super) is_there: bool,
+    pub(super) tags: BTreeMap<String, Option<String>>,
+}
+
+/// What will be done.
+pub struct Plan<'m> {
+    restore: String,
+    folders: Vec<FolderPart<'m>>,
+    volumes: Vec<VolumePart<'m>>,
+    pub(super) images: Vec<ImagePart<'m>>,
+    /// When the folders were compared, seconds since 1970.
+    compared_at: i64,
+    /// What will change, a line each.
+    pub changes: Vec<String>,
+    /// Bytes that must find room, by file system.
+    needs: BTreeMap<u64, (PathBuf, u64)>,
+}
+
+/// What planning needs.
+pub struct Planner<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The repository.
+    pub repository: &'a Repository,
+    /// The snapshot.
+    pub manifest: &'a Manifest,
+    /// The project's name: what belongs to others is not touched.
+    pub project: &'a str,
+    /// Digits that name this restore.
+    pub restore: &'a str,
+    /// Threads.
+    pub workers: usize,
+    /// Shows progress.
+    pub monitor: &'a dyn Monitor,
+}
+
+impl<'a> Planner<'a> {
+    /// Finds out what has to be done for `wanted`.
+    ///
+    /// # Errors
+    /// Something cannot be restored in place, is in use by others, or has no room; or the repository or the engine
+    /// does not answer. Nothing was changed.
+    pub fn plan(&self, wanted: &[Wanted<'a>], reader: &mut Reader<'_>) -> Result<Plan<'a>> {
+        let mut plan = Plan {
+            restore: self.restore.to_owned(),
+            folders: Vec::new(),
+            volumes: Vec::new(),
+            images: Vec::new(),
+            compared_at: jiff::Timestamp::now().as_second(),
+            changes: Vec::new(),
+            needs: BTreeMap::new(),
+        };
+        self.monitor.phase("comparing", Unit::Items, Some(wanted.len() as u64));
+        for wanted in wanted {
+            self.monitor.item(&wanted.source.name);
+            match (wanted.source.kind, &wanted.source.detail) {
+                (SourceKind::Files, _) => self.folder(&mut plan, wanted, reader)?,
+                (_, Some(Detail::Volume(detail))) => self.volume(&mut plan, wanted.source, detail)?,
+                (_, Some(Detail::Image(detail))) => self.image(&mut plan, wanted.source, detail)?,
+                // Its files come back with its volume.
+                (_, Some(Detail::Database(database))) if database.authority == Authority::Volume => {}
+                (kind, _) => {
+                    let subject = format!("{} {}", kind.word(), wanted.source.name);
+                    let message = "this version cannot bring it back in place; snap restore --target writes it as \
+                                   plain files, and --only brings back the other parts";
+                    return Err(Error::Engine { subject, message: message.to_owned() });
+                }
+            }
+            self.monitor.advance(1);
+        }
+        plan.has_room()?;
+        Ok(plan)
+    }
+
+    fn folder(&self, plan: &mut Plan<'a>, wanted: &Wanted<'a>, reader: &mut Reader<'_>) -> Result<()> {
+        let source = wanted.source;
+        let root = PathBuf::from(&source.root);
+        let root = match std::fs::canonicalize(&root) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_root(&root)?,
+            Err(error) => return Err(Error::state("open the folder", &root, error)),
+        };
+        let is_project = project_folder(self.manifest).is_some_and(|project| std::ptr::eq(project, source));
+        let inputs: &[&str] = if is_project { &INPUTS } else { &[] };
+        let folder = Folder { source, root, only: wanted.only.clone(), inputs, workers: self.workers };
+        let differences = folder.differences(reader, None, self.monitor)?;
+        let stage = stage_of(&folder.root, self.restore)?;
+        let line = |sign: &str, path: &[u8]| format!("{sign} {}/{}", folder.root.display(), shown(path));
+        let gone = differences.gone.iter().map(|path| line("goes aside:", path));
+        let lines: Vec<String> = differences.changed.iter().map(|path| line("comes back:", path)).chain(gone).collect();
+        let more = lines.len().saturating_sub(LINES_MAX);
+        plan.changes.extend(lines.into_iter().take(LINES_MAX));
+        if more > 0 {
+            plan.changes.push(format!("… and {more} more in {}", folder.root.display()));
+        }
+        plan.need(&folder.root, differences.bytes)?;
+        plan.folders.push(FolderPart { folder, differences, stage });
+        Ok(())
+    }
+
+    fn volume(&self, plan: &mut Plan<'a>, source: &'a SourceEntry, detail: &'a VolumeDetail) -> Result<()> {
+        let current = if detail.anonymous { self.current_volume(detail)? } else { None };
+        let target = VolumeTarget::find(self.engine, detail, current.as_deref())?;
+        self.refuse_foreign(&target.volume)?;
+        match &target.present {
+            Some(present) => plan.need(present, source.bytes)?,
+            None => {
+                let info = self.engine.info().map_err(|error| self.failed(&target.volume, &error))?;
+                plan.need(&info.root_dir, source.bytes)?;
+            }
+        }
+        let what = if target.present.is_some() { "is replaced" } else { "is made anew" };
+        plan.changes.push(format!("volume {} {what}: {} files, {} bytes", target.volume, source.files, source.bytes));
+        plan.volumes.push(VolumePart { target, source, detail });
+        Ok(())
+    }
+
+    fn failed(&self, subject: &str, error: &crate::docker::Error) -> Error {
+        Error::Engine { subject: subject.to_owned(), message: error.to_string() }
+    }
+
+    /// The volume that a service has now where the anonymous one was.
+    fn current_volume(&self, detail: &VolumeDetail) -> Result<Option<String>> {
+        for mount in &detail.mounts {
+            let labels = [
+                format!("{}={}", super::probes::PROJECT, self.project),
+                format!("{}={}", super::probes::SERVICE, mount.service),
+            ];
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let found = self.engine.containers(&labels).map_err(|error| self.failed(&detail.volume, &error))?;
+            let at =
+                |found: &crate::docker::Mount| found.destination == Path::new(&mount.target) && !found.name.is_empty();
+            if let Some(found) = found.iter().flat_map(|container| &container.mounts).find(|found| at(found)) {
+                return Ok(Some(found.name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Others that run with the volume would see its content change under them.
+    fn refuse_foreign(&self, volume: &str) -> Result<()> {
+        let found = self.engine.containers_using(volume).map_err(|error| self.failed(volume, &error))?;
+        let is_foreign = |container: &&crate::docker::ContainerSummary| {
+            let running = matches!(
+                container.status,
+                crate::docker::Status::Running | crate::docker::Status::Paused | crate::docker::Status::Restarting
+            );
+            running && container.labels.get(super::probes::PROJECT).is_none_or(|project| project != self.project)
+        };
+        match found.iter().find(is_foreign) {
+            None => Ok(()),
+            Some(other) => Err(Error::Engine {
+                subject: format!("volume {volume}"),
+                message: format!(
+                    "the container {} of another project uses it; stop that first",
+                    other.names.first().unwrap_or(&other.id)
+                ),
+            }),
+        }
+    }
+}
+
+fn make_root(root: &Path) -> Result<PathBuf> {
+    crate::fs::create_dir_durable(root).map_err(|source| Error::state("make the folder", root, source))?;
+    std::fs::canonicalize(root).map_err(|source| Error::state("open the folder", root, source))
+}
+
+/// Where a folder's new things wait: beside it, or in it where that is another file system or closed.
+fn stage_of(root: &Path, restore: &str) -> Result<PathBuf> {
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
+    let here = device(root).map_err(|source| Error::state("look at", root, source))?;
+    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = root.parent().filter(|parent| {
+        let writable = rustix::fs::access(*parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+        writable && device(parent).is_ok_and(|found| found == here)
+    });
+    Ok(match beside {
+        Some(parent) => parent.join(format!("{STAGE_PREFIX}{restore}-{name}")),
+        None => root.join(format!("{STAGE_PREFIX}{restore}")),
+    })
+}
+
+impl Plan<'_> {
+    /// True if nothing differs.
+    pub fn is_empty(&self) -> bool {
+        let same = |part: &FolderPart<'_>| part.differences.changed.is_empty() && part.differences.gone.is_empty();
+        self.folders.iter().all(same)
+            && self.volumes.is_empty()
+            && self.images.iter().all(|part| part.is_there && part.tags.is_empty())
+    }
+
+    /// Bytes that will be written.
+    pub fn bytes(&self) -> u64 {
+        self.needs.values().map(|(_, bytes)| bytes).sum()
+    }
+
+    pub(super) fn need(&mut self, place: &Path, bytes: u64) -> Result<()> {
+        let found = std::fs::metadata(place).map_err(|source| Error::state("look at", place, source))?;
+        self.needs.entry(found.dev()).or_insert_with(|| (place.to_path_buf(), 0)).1 += bytes;
+        Ok(())
+    }
+
+    /// Room is looked for before anything is made, with a little to spare.
+    fn has_room(&self) -> Result<()> {
+        for (place, bytes) in self.needs.values() {
+            let found = rustix::fs::statvfs(place).map_err(|error| Error::state("look at", place, error.into()))?;
+            let (free, wanted) = (found.f_bavail.saturating_mul(found.f_frsize), bytes + bytes / 20);
+            if wanted > free {
+                let message = format!("staging needs {wanted} bytes there, and {free} are free");
+                return Err(Error::Engine { subject: place.display().to_string(), message });
+            }
+        }
+        Ok(())
+    }
+
+    /// All that is going to be made.
+    pub fn staged(&self) -> Vec<Staged> {
+        let folders = self.folders.iter().flat_map(|part| [&part.stage].map(|path| Staged::Path(path.clone())));
+        let late = self.folders.iter().map(|part| Staged::Path(late(&part.stage)));
+        let volumes = self.volumes.iter().map(|part| part.target.staged(&self.restore));
+        let images = self.images.iter().enumerate().filter(|(_, part)| !part.is_there);
+        let images = images.map(|(number, _)| Staged::Tag(self.held_tag(number)));
+        folders.chain(late).chain(volumes).chain(images).collect()
+    }
+
+    /// The tag that keeps a loaded image until it has its own.
+    fn held_tag(&self, number: usize) -> String {
+        format!("snap-rollback/{}:new{number}", self.restore)
+    }
+
+    /// Makes all ready, and gives the swaps.
+    ///
+    /// # Errors
+    /// Something of it cannot be restored. What was made is in [`Plan::staged`].
+    pub fn make_ready(&self, planner: &Planner<'_>, reader: &mut Reader<'_>) -> Result<Vec<Swap>> {
+        let mut swaps = Vec::new();
+        for (number, part) in self.images.iter().enumerate() {
+            let subject = format!("image {}", part.source.name);
+            let failed =
+                |error: crate::docker::Error| Error::Engine { subject: subject.clone(), message: error.to_string() };
+            let (id, loaded) = load_image(
+                planner.engine,
+                planner.repository,
+                part.source,
+                part.detail,
+                planner.workers,
+                planner.monitor,
+            )
+            .map_err(failed)?;
+            if loaded {
+                planner.engine.tag_image(&id, &self.held_tag(number)).map_err(failed)?;
+            }
+            for (at, (tag, old)) in part.tags.iter().enumerate() {
+                let kept = format!("snap-rollback/{}:old{number}-{at}", self.restore);
+                swaps.push(Swap::Tag { tag: tag.clone(), old: old.clone(), new: Some(id.clone()), kept });
+            }
+        }
+        for part in &self.volumes {
+            let VolumePart { target, source, detail } = part;
+            let made = target.make_ready(planner.engine, reader, source, detail, &self.restore, planner.monitor)?;
+            swaps.extend(made);
+        }
+        for part in &self.folders {
+            part.folder.stage(reader, &part.differences.changed, &part.stage, planner.monitor)?;
+            let at = |path: &[u8]| join(&part.stage, path);
+            swaps.extend(part.folder.swaps(&part.differences, &at, &part.stage)?);
+        }
+        Ok(swaps)
+    }
+
+    /// Once all services stand still: compares the folders again where they were touched since, makes ready what
+    /// differs now, and gives all swaps anew.
+    ///
+    /// # Errors
+    /// Something cannot be restored.
+    pub fn refresh(&self, planner: &Planner<'_>, reader: &mut Reader<'_>, before: &[Swap]) -> Result<Vec<Swap>> {
+        let of_folders: BTreeSet<&Path> = self.folders.iter().map(|part| part.folder.root.as_path()).collect();
+        let is_of_folder = |swap: &&Swap| {
+            let live = match swap {
+                Swap::Exchange { live, .. } | Swap::Come { live, .. } | Swap::Go { live, .. } => live,
+                Swap::Attributes { path, .. } => path,
+                Swap::Tag { .. } => return false,
+            };
+            of_folders.iter().any(|root| live.starts_with(root))
+        };
+        let mut swaps: Vec<Swap> = before.iter().filter(|swap| !is_of_folder(swap)).cloned().collect();
+        for part in &self.folders {
+            let known = Some((&part.differences, self.compared_at));
+            let now = part.folder.differences(reader, known, planner.monitor)?;
+            let new: BTreeSet<Vec<u8>> = now.changed.difference(&part.differences.changed).cloned().collect();
+            let late = late(&part.stage);
+            if new.is_empty() {
+                make_stage(&part.stage)?;
+            } else {
+                part.folder.stage(reader, &new, &late, planner.monitor)?;
+            }
+            let at = |path: &[u8]| join(if new.contains(path) { &late } else { &part.stage }, path);
+            swaps.extend(part.folder.swaps(&now, &at, &part.stage)?);
+        }
+        Ok(swaps)
+    }
+}
+
+/// Where what differs only since the first comparison waits.
+fn late(stage: &Path) -> PathBuf {
+    let mut name = stage.as_os_str().to_owned();
+    name.push("-late");
+    name.into()
+}
+
+fn join(folder: &Path, path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    folder.join(std::ffi::OsStr::from_bytes(path))
+}

@@ -1,0 +1,235 @@
+//! A project's services, images and files as a transaction acts on them: through the engine and the Compose tool.
+
+use super::compose_call::Call;
+use super::probes::{Probes, SERVICE};
+use super::{Error, Ran, Result, Side, Staged, World};
+use crate::docker::{Container, Status};
+use crate::monitor::{Monitor, Unit, Warning};
+use crate::repo::entry::Meta;
+use crate::stack::files::Disk;
+use crate::stack::health::{Check, Proof, STEADY, TIMEOUT, checks_of_labels, prove};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A service of the new state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewService {
+    /// Its name.
+    pub name: String,
+    /// Containers of it that ran.
+    pub containers: usize,
+}
+
+/// The project that is restored.
+pub struct Application {
+    /// Its containers.
+    pub probes: Probes,
+    /// Its folder.
+    pub directory: PathBuf,
+    /// How the tool is called for the state of then.
+    pub new_call: Call,
+    /// How it is called for the state of now.
+    pub old_call: Call,
+    /// What ran then, in the order in which it is started.
+    pub new_services: Vec<NewService>,
+    /// What runs now, in the order in which it is started.
+    pub ran: Vec<Ran>,
+    /// All services in the order in which they start.
+    pub order: Vec<String>,
+    /// What settings say of services, as labels.
+    pub settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Checks beside those that labels name.
+    pub checks: Vec<Check>,
+    /// Shows what is done.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+fn engine_error(subject: &str, error: &crate::docker::Error) -> Error {
+    Error::Engine { subject: subject.to_owned(), message: error.to_string() }
+}
+
+fn service_of(container: &Container) -> &str {
+    container.labels.get(SERVICE).map_or("", String::as_str)
+}
+
+fn is_active(status: Status) -> bool {
+    matches!(status, Status::Running | Status::Paused | Status::Restarting)
+}
+
+impl Application {
+    /// What of the project runs now, in the order in which `order` starts it.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub fn running(probes: &Probes, order: &[String]) -> Result<Vec<Ran>> {
+        let found = probes.containers(None).map_err(|error| engine_error(&probes.project, &error))?;
+        let mut ran: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for container in found.iter().filter(|container| is_active(container.state.status)) {
+            ran.entry(service_of(container).to_owned()).or_default().push(container.id.clone());
+        }
+        let place = |service: &String| order.iter().position(|name| name == service).unwrap_or(usize::MAX);
+        let mut ran: Vec<Ran> = ran.into_iter().map(|(service, containers)| Ran { service, containers }).collect();
+        ran.sort_by_key(|ran| (place(&ran.service), ran.service.clone()));
+        Ok(ran)
+    }
+
+    fn start_old(&self) -> Result<()> {
+        let all: Vec<&String> = self.ran.iter().flat_map(|ran| &ran.containers).collect();
+        let engine = &self.probes.engine;
+        let mut is_there = true;
+        for id in &all {
+            match engine.container(id) {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => is_there = false,
+                Err(error) => return Err(engine_error(id, &error)),
+            }
+        }
+        if !is_there {
+            let services: Vec<(String, usize)> =
+                self.ran.iter().map(|ran| (ran.service.clone(), ran.containers.len())).collect();
+            return self.old_call.up(&self.directory, &services, &Deaf);
+        }
+        for id in all {
+            engine.start(id).map_err(|error| engine_error(id, &error))?;
+        }
+        Ok(())
+    }
+
+    fn new_checks(&self) -> std::result::Result<Vec<Check>, String> {
+        let mut checks = self.checks.clone();
+        for NewService { name, .. } in &self.new_services {
+            checks.push(Check::steady(name, STEADY));
+            let found = self.probes.containers(Some(name)).map_err(|error| error.to_string())?;
+            let Some(container) = found.first() else { continue };
+            if found.iter().any(|container| container.state.health.is_some()) {
+                checks.push(Check::container(name, patience(container)));
+            }
+            let mut labels = container.labels.clone();
+            labels.extend(self.settings.get(name).into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+            checks.extend(checks_of_labels(name, &labels).map_err(|error| error.to_string())?);
+        }
+        Ok(checks)
+    }
+}
+
+/// How long a container's own healthcheck may take to say something: as long as it itself allows, at least a minute.
+fn patience(container: &Container) -> Duration {
+    let check = &container.config.0["Healthcheck"];
+    let nanos = |name: &str, default: u64| check[name].as_u64().filter(|n| *n > 0).unwrap_or(default);
+    let second = 1_000_000_000;
+    let retries = nanos("Retries", 3);
+    let all = nanos("StartPeriod", 0) + (nanos("Interval", 30 * second) + nanos("Timeout", 30 * second)) * retries;
+    Duration::from_nanos(all).clamp(TIMEOUT, TIMEOUT * 10)
+}
+
+/// Shows nothing and cannot be stopped: the way back is not given up.
+struct Deaf;
+impl Monitor for Deaf {}
+
+impl World for Application {
+    fn inode(&self, path: &Path) -> Result<Option<u64>> {
+        Ok(Disk.inode(path)?)
+    }
+    fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
+        Ok(Disk.exchange(a, b)?)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        Ok(Disk.rename(from, to)?)
+    }
+    fn set_attributes(&self, path: &Path, meta: &Meta) -> Result<()> {
+        for difference in Disk.set_attributes(path, meta)? {
+            let message = format!("{} is not as it was: {}", difference.attribute, difference.message);
+            self.monitor.warn(&Warning::note(path.display().to_string(), message));
+        }
+        Ok(())
+    }
+    fn sync_folder_of(&self, path: &Path) -> Result<()> {
+        Ok(Disk.sync_folder_of(path)?)
+    }
+    fn remove(&self, path: &Path) -> Result<()> {
+        Ok(Disk.remove(path)?)
+    }
+
+    fn image_of(&self, tag: &str) -> Result<Option<String>> {
+        match self.probes.engine.image(tag) {
+            Ok(image) => Ok(Some(image.id)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(engine_error(&format!("image {tag}"), &error)),
+        }
+    }
+    fn tag(&self, image: &str, tag: &str) -> Result<()> {
+        self.probes.engine.tag_image(image, tag).map_err(|error| engine_error(&format!("image {tag}"), &error))
+    }
+    fn untag(&self, tag: &str) -> Result<()> {
+        match self.probes.engine.remove_image(tag) {
+            Err(error) if !error.is_not_found() => Err(engine_error(&format!("image {tag}"), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn stop(&self) -> Result<()> {
+        let mut running = Self::running(&self.probes, &self.order)?;
+        running.reverse();
+        self.monitor.phase("stopping", Unit::Items, Some(running.len() as u64));
+        for ran in running {
+            self.monitor.item(&ran.service);
+            for id in &ran.containers {
+                // A restore that was begun is not stopped half way: the person's wish is heard when all stand.
+                let stopped = self.probes.engine.stop(id, None, &Deaf);
+                match stopped {
+                    Err(error) if !error.is_not_found() => return Err(engine_error(&ran.service, &error)),
+                    _ => {}
+                }
+            }
+            self.monitor.advance(1);
+        }
+        Ok(())
+    }
+
+    fn start(&self, side: Side) -> Result<()> {
+        self.monitor.phase("starting", Unit::Items, None);
+        match side {
+            Side::Old => self.start_old(),
+            Side::New => {
+                let services: Vec<(String, usize)> =
+                    self.new_services.iter().map(|service| (service.name.clone(), service.containers)).collect();
+                self.new_call.up(&self.directory, &services, &*self.monitor)
+            }
+        }
+    }
+
+    fn prove(&self, side: Side) -> Proof {
+        if side == Side::Old {
+            // As it was before: what ran was started. Whether it works is not this restore's to say.
+            let checks: Vec<Check> = self.ran.iter().map(|ran| Check::steady(&ran.service, Duration::ZERO)).collect();
+            let mut proof = prove(&checks, &self.probes, &Deaf);
+            proof.evidence.retain(|found| found.passed || found.answer == "it has no container");
+            return proof;
+        }
+        match self.new_checks() {
+            Ok(checks) => prove(&checks, &self.probes, &*self.monitor),
+            Err(message) => Proof {
+                verdict: crate::stack::health::Verdict::Failed,
+                evidence: vec![super::transaction::unasked(&message)],
+                stopped: false,
+            },
+        }
+    }
+
+    fn discard(&self, staged: &Staged) -> Result<()> {
+        let engine = &self.probes.engine;
+        let (subject, done) = match staged {
+            Staged::Path(path) => return Ok(Disk.remove(path)?),
+            Staged::Volume(name) => (format!("volume {name}"), engine.remove_volume(name)),
+            Staged::Container(name) => (format!("container {name}"), engine.remove_container(name, true, true)),
+            Staged::Tag(tag) => (format!("image {tag}"), engine.remove_image(tag).map(drop)),
+        };
+        match done {
+            Err(error) if !error.is_not_found() => Err(engine_error(&subject, &error)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Making a volume's part of a restore ready: its content is restored in full beside the present one, on the same
+//! file system, and the two folders change places.
+//!
+//! A volume that is not there any more is made anew, with its labels and options, so that Compose takes it for its
+//! own. Only volumes of the driver `local` without options lie where two folders can change places; others are
+//! refused before anything is done.
+
+use super::stage_files::make_stage;
+use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
+use crate::docker::{Engine, NewVolume, Volume};
+use crate::monitor::Monitor;
+use crate::repo::manifest::{SourceEntry, VolumeDetail};
+use crate::repo::reader::Reader;
+use crate::stack::files::Disk;
+use crate::stack::restore::{FolderRestore, restore_folder};
+use std::path::{Path, PathBuf};
+
+/// A volume that is brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeTarget {
+    /// Its name in the engine.
+    pub volume: String,
+    /// Where its content is now, without links; nowhere if it is to be made.
+    pub present: Option<PathBuf>,
+}
+
+impl VolumeTarget {
+    /// Finds the volume `detail` speaks of. `current` is the engine's volume that a container of the service has now
+    /// at the same place: an anonymous one has another name each time.
+    ///
+    /// # Errors
+    /// It lies where it cannot be exchanged, or the engine does not answer.
+    pub fn find(engine: &Engine, detail: &VolumeDetail, current: Option<&str>) -> Result<Self> {
+        let name = if detail.anonymous { current.unwrap_or(&detail.volume) } else { &detail.volume };
+        let refused = |message: String| Error::Engine { subject: format!("volume {name}"), message };
+        let is_plain = |driver: &str, options: usize| (driver.is_empty() || driver == "local") && options == 0;
+        if !is_plain(&detail.driver, detail.options.len()) {
+            let message = format!(
+                "it is of the driver {}{}, and such volumes are not restored in place; snap restore --target writes \
+                 its files",
+                detail.driver,
+                if detail.options.is_empty() { "" } else { " with options" }
+            );
+            return Err(refused(message));
+        }
+        let found = match engine.volume(name) {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => {
+                return Ok(Self { volume: name.to_owned(), present: None });
+            }
+            Err(error) => return Err(refused(error.to_string())),
+        };
+        if !is_plain(&found.driver, found.options.len()) {
+            return Err(refused(format!("a volume of this name exists with the driver {}", found.driver)));
+        }
+        let present = folder_of(&found)?;
+        Ok(Self { volume: name.to_owned(), present: Some(present) })
+    }
+
+    /// The folder in which the content of then waits.
+    pub fn stage(&self, restore: &str) -> Option<PathBuf> {
+        let present = self.present.as_ref()?;
+        Some(present.parent()?.join(format!("{STAGE_PREFIX}{restore}")))
+    }
+
+    /// What is going to be made.
+    pub fn staged(&self, restore: &str) -> Staged {
+        match self.stage(restore) {
+            Some(path) => Staged::Path(path),
+            None => Staged::Volume(self.volume.clone()),
+        }
+    }
+
+    /// Restores the content beside the present one, or into the new volume; gives the swap, if one is needed.
+    ///
+    /// # Errors
+    /// Something of it cannot be restored, or the engine refuses the new volume.
+    pub fn make_ready(
+        &self,
+        engine: &Engine,
+        reader: &mut Reader<'_>,
+        source: &SourceEntry,
+        detail: &VolumeDetail,
+        restore: &str,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<Swap>> {
+        match (&self.present, self.stage(restore)) {
+            (Some(live), Some(stage)) => {
+                make_stage(&stage)?;
+                fill(reader, source, &stage, monitor)?;
+                exchange(live, &stage).map(Some)
+            }
+            _ => {
+                let new = NewVolume {
+                    name: self.volume.clone(),
+                    driver: "local".to_owned(),
+                    options: detail.options.clone(),
+                    labels: detail.labels.clone(),
+                };
+                let refused = |error: crate::docker::Error| Error::Engine {
+                    subject: format!("volume {}", self.volume),
+                    message: error.to_string(),
+                };
+                let made = engine.create_volume(&new).map_err(refused)?;
+                fill(reader, source, &folder_of(&made)?, monitor)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The swap of two folders.
+///
+/// # Errors
+/// One is not there.
+pub fn exchange(live: &Path, kept: &Path) -> Result<Swap> {
+    let inode = |path: &Path| Disk.inode(path)?.ok_or_else(|| Error::Strange { path: path.to_path_buf() });
+    Ok(Swap::Exchange { live: live.to_path_buf(), kept: kept.to_path_buf(), old: inode(live)?, new: inode(kept)? })
+}
+
+fn folder_of(volume: &Volume) -> Result<PathBuf> {
+    std::fs::canonicalize(&volume.mountpoint)
+        .map_err(|source| Error::state("open the folder", &volume.mountpoint, source))
+}
+
+fn fill(reader: &mut Reader<'_>, source: &SourceEntry, folder: &Path, monitor: &dyn Monitor) -> Result<()> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = FolderRestore {
+        privileged: rustix::process::geteuid().is_root(),
+        in_place: true,
+        workers,
+        ..FolderRestore::default()
+    };
+    let done = restore_folder(reader, source, folder, &options, monitor)?;
+    match done.lost.first() {
+        None => Ok(()),
+        Some(lost) if lost.damage => {
+            let object = format!("{}/{}", source.name, lost.path);
+            Err(Error::Repo(crate::repo::Error::Damaged { object, what: lost.message.clone() }))
+        }
+        Some(lost) => Err(Error::Engine { subject: lost.path.clone(), message: lost.message.clone() }),
+    }
+}

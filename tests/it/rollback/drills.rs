@@ -1,0 +1,150 @@
+//! Failures as operators fear them, and what `snap restore` makes of them.
+
+use super::*;
+use crate::need::{need, root};
+use crate::snap::exit;
+
+#[test]
+fn a_broken_application_comes_back_as_it_was() {
+    need!(root(), crate::need::docker());
+    let app = application("whole");
+    snapshot(&app, "good");
+    let good = looks(&app);
+    break_it(&app);
+    let broken = looks(&app);
+    assert_ne!(good, broken);
+
+    let plan = restore(&app, "good --plan", exit::DONE);
+    let changes = plan["changes"].to_string();
+    for wanted in ["/.env", "conf/app.ini", "goes aside", "compose.override.yaml", "media is replaced"] {
+        assert!(changes.contains(wanted), "no {wanted} in {changes}");
+    }
+    // Nobody is there to agree.
+    app.sandbox.must("restore good", exit::USAGE);
+    assert_eq!(looks(&app), broken, "planning or refusing has changed something");
+
+    let report = restore(&app, "good --yes", exit::DONE);
+    assert_eq!(looks(&app), good);
+    assert_eq!((report["ending"].as_str(), report["verdict"].as_str()), (Some("done"), Some("healthy")));
+    assert!(report["down_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{report}");
+    let safety = report["safety"].as_str().expect("a safety snapshot").to_owned();
+
+    let log = app.sandbox.json("log --last");
+    let entry = &log["entries"][0];
+    assert_eq!((entry["action"].as_str(), entry["ending"].as_str()), (Some("restore"), Some("done")));
+    assert_eq!(entry["safety"], safety.as_str());
+    assert!(entry["evidence"].as_array().is_some_and(|evidence| evidence.len() >= 3), "{entry}");
+    let text = app.sandbox.must("log --markdown", exit::DONE).stdout;
+    assert!(text.contains("| Health | healthy |") && text.contains("services stopped"), "{text}");
+
+    // A restore can itself be undone: the state before it was kept.
+    let run = app.sandbox.expect(&["restore", &safety, "--yes", "--json"], &[6]).expect("the broken state is refused");
+    assert!(run.json()["reason"].to_string().contains("does not contain"), "{run}");
+    assert_eq!(looks(&app), good, "what failed to restore was not put back");
+}
+
+#[test]
+fn an_application_that_fails_its_check_afterwards_is_put_back() {
+    need!(root(), crate::need::docker());
+    let app = application("unhealthy");
+    app.write(".env", "GREETING=a state that was never healthy\n");
+    app.up();
+    snapshot(&app, "bad");
+    app.write(".env", "GREETING=hello again\n");
+    app.up();
+    let before = looks(&app);
+    let report = restore(&app, "bad --yes", 6);
+    assert_eq!(looks(&app), before);
+    assert_eq!((report["ending"].as_str(), report["verdict"].as_str()), (Some("put-back"), Some("failed")));
+    assert_eq!(staged(&app), Vec::<String>::new());
+    let log = app.sandbox.json("log --last");
+    assert_eq!(log["entries"][0]["ending"], "put-back");
+}
+
+#[test]
+fn a_compose_file_that_cannot_be_read_is_no_obstacle() {
+    need!(root(), crate::need::docker());
+    let app = application("compose");
+    snapshot(&app, "good");
+    let good = looks(&app);
+    app.write("compose.yaml", "services:\n  web: [this is no service\n");
+    let report = restore(&app, "good --yes", exit::DONE);
+    assert_eq!(report["verdict"], "healthy");
+    assert_eq!(looks(&app), good);
+    // Compose refused the present, so that no snapshot could hold all of it: it is kept.
+    let kept = report["kept"].as_array().expect("a list");
+    let file = kept.iter().filter_map(Value::as_str).find(|path| path.ends_with("compose.yaml")).expect("the bad file");
+    assert!(std::fs::read_to_string(file).expect("the bad file").contains("no service"));
+}
+
+#[test]
+fn parts_come_back_alone() {
+    need!(root(), crate::need::docker());
+    let app = application("parts");
+    snapshot(&app, "good");
+    app.write(".env", "GREETING=hello, but other\n");
+    app.write("conf/app.ini", "a = 2\n");
+    let media = app.mountpoint("media");
+    std::fs::write(media.join("new"), "new").expect("a file");
+    app.up();
+    restore(&app, "good --only env --yes", exit::DONE);
+    let read = |name: &str| std::fs::read_to_string(app.dir.join(name)).expect("a file");
+    assert_eq!((read(".env").as_str(), read("conf/app.ini").as_str()), ("GREETING=hello\n", "a = 2\n"));
+    assert!(media.join("new").exists());
+    assert_eq!(app.exec("web", "cat /w/index.html").trim(), "hello");
+    restore(&app, "good --only file:conf/app.ini --yes", exit::DONE);
+    assert_eq!(read("conf/app.ini"), "a = 1\n");
+    restore(&app, "good --only volume:media --yes", exit::DONE);
+    assert!(!media.join("new").exists() && media.join("a/picture").exists());
+    for (line, code) in [("good --only volume:none --yes", 2), ("good --only nonsense --yes", 2)] {
+        app.sandbox.must(&format!("restore {line}"), code);
+    }
+}
+
+#[test]
+fn a_volume_that_is_gone_is_made_anew_and_one_that_others_use_is_not_touched() {
+    need!(root(), crate::need::docker());
+    let app = application("gone");
+    snapshot(&app, "good");
+    let good = looks(&app);
+    app.compose(&["down", "-v", "-t", "0"]);
+    restore(&app, "good --yes", exit::DONE);
+    assert_eq!(looks(&app), good);
+    let warned = app.compose(&["up", "-d"]);
+    assert!(!warned.contains("not created by"), "Compose does not know its volume: {warned}");
+
+    let foreign = format!("{}-foreign", app.name);
+    let volume = format!("{}_media:/x", app.name);
+    let image = crate::docker::busybox_image();
+    let words = ["run", "-d", "--rm", "--network", "none", "--name", &foreign, "-v", &volume, image, "sleep", "300"];
+    crate::application::output(std::process::Command::new("docker").args(words));
+    let run = app.sandbox.must("restore good --yes", exit::FAILED);
+    crate::application::output(std::process::Command::new("docker").args(["rm", "-f", &foreign]));
+    assert!(run.stderr.contains("of another project uses it"), "{run}");
+    assert_eq!(looks(&app), good);
+    assert_eq!(staged(&app), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_snapshot_stops_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    need!(root(), crate::need::docker());
+    let app = application("damage");
+    let media = app.mountpoint("media");
+    let noise: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(media.join("noise"), noise).expect("a file");
+    snapshot(&app, "good");
+    break_it(&app);
+    let before = looks(&app);
+    for object in app.sandbox.objects().into_iter().filter(|path| path.starts_with("packs")) {
+        let path = app.sandbox.repo().join(object);
+        let mut bytes = std::fs::read(&path).expect("a pack");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        std::fs::write(&path, bytes).expect("a pack");
+    }
+    app.sandbox.must("restore good --yes", exit::DAMAGE);
+    assert_eq!(looks(&app), before);
+    assert_eq!(staged(&app), Vec::<String>::new());
+}

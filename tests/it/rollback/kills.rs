@@ -1,0 +1,92 @@
+//! SIGKILL at the steps of the journal; then `--resume`, and in another run `--abort`: all old or all new.
+
+use super::*;
+use crate::need::{need, root};
+use crate::snap::exit;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// The steps that are tried each time; all of them with `SNAP_KILLS=all`.
+const SHARE: [&str; 3] = ["prepared", "swapping", "started"];
+const ALL: [&str; 11] = [
+    "begun", "staging", "safety", "prepared", "stopping", "stopped", "swapping", "swapped", "starting", "started",
+    "proved",
+];
+
+fn steps() -> &'static [&'static str] {
+    if std::env::var_os("SNAP_KILLS").is_some_and(|value| value == "all") { &ALL } else { &SHARE }
+}
+
+fn journal(app: &App) -> Option<PathBuf> {
+    let folder = app.sandbox.home().join(".local/share/snap/restores");
+    let mut entries = std::fs::read_dir(folder).ok()?;
+    entries.find_map(|entry| Some(entry.ok()?.path().join("journal")).filter(|path| path.exists()))
+}
+
+/// Begins a restore and kills it as soon as its journal has the step.
+fn killed_at(app: &App, step: &str) {
+    let mut command = app.sandbox.snap_command(&["restore", "good", "--yes"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program");
+    let wanted = format!("\"event\":\"{step}\"");
+    let started = Instant::now();
+    loop {
+        let text = journal(app).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        if text.contains(&wanted) || started.elapsed() > Duration::from_secs(60) {
+            break;
+        }
+        if child.try_wait().expect("the program").is_some() {
+            panic!("it ended before {step}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("a kill");
+    child.wait().expect("the program");
+}
+
+fn sweep(name: &str, go_on: &str) {
+    let app = application(name);
+    snapshot(&app, "good");
+    let good = looks(&app);
+    for step in steps() {
+        break_it(&app);
+        let broken = looks(&app);
+        killed_at(&app, step);
+        if journal(&app).is_some() {
+            // Nothing else begins before it is ended.
+            let dir = app.dir.display().to_string();
+            let run = app.sandbox.expect(&["create", &dir], &[5]).unwrap_or_else(|text| panic!("{step}: {text}"));
+            assert!(run.stderr.contains("--resume") && run.stderr.contains("--abort"), "{run}");
+            app.sandbox
+                .expect(&["restore", go_on], &[exit::DONE])
+                .unwrap_or_else(|text| panic!("killed at {step}, then {go_on}: {text}"));
+        }
+        let now = looks(&app);
+        assert!(now == good || now == broken, "killed at {step}, then {go_on}: neither:\n{now}\n{good}\n{broken}");
+        assert!(go_on != "--resume" || now == good, "killed at {step}: --resume has not gone on");
+        assert!(journal(&app).is_none(), "{step}: the journal stayed");
+    }
+}
+
+#[test]
+fn a_killed_restore_is_resumed_to_its_end() {
+    need!(root(), crate::need::docker());
+    sweep("resume", "--resume");
+}
+
+#[test]
+fn a_killed_restore_is_put_back() {
+    need!(root(), crate::need::docker());
+    sweep("abort", "--abort");
+}
+
+#[test]
+fn there_must_be_something_to_go_on_with() {
+    let sandbox = crate::snap::Sandbox::new();
+    sandbox.init();
+    for go_on in ["--resume", "--abort"] {
+        let run = sandbox.must(&format!("restore {go_on}"), exit::USAGE);
+        assert!(run.stderr.contains("no restore is unfinished"), "{run}");
+    }
+}
