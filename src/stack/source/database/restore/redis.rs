@@ -61,14 +61,7 @@ pub fn load(
         client.ask(&argv, None)
     };
     wait_until(&client, || Ok(ask(&["INFO", "persistence"])?.contains("loading:0")))?;
-    let mut found = BTreeMap::new();
-    for line in ask(&["INFO", "keyspace"])?.lines() {
-        let number = line
-            .trim()
-            .split_once(":keys=")
-            .and_then(|(name, rest)| Some((name.to_owned(), rest.split(',').next()?.parse::<u64>().ok()?)));
-        found.extend(number);
-    }
+    let found = keyspace(&ask(&["INFO", "keyspace"])?);
     let mut all = 0;
     for table in &keys.tables {
         let has = found.get(&table.name).copied().unwrap_or(0);
@@ -89,6 +82,15 @@ pub fn load(
     end(engine, subject, fresh, monitor)?;
     drop(running);
     Ok(all)
+}
+
+/// How many keys each of the server's databases has, by what it says of them.
+fn keyspace(text: &str) -> BTreeMap<String, u64> {
+    let count = |line: &str| {
+        let (name, rest) = line.trim().split_once(":keys=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    };
+    text.lines().filter_map(count).collect()
 }
 
 /// Whether the service's own server keeps a log of its writes.
