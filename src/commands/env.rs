@@ -34,7 +34,7 @@ pub struct Folders {
 
 impl Folders {
     /// From the environment; where HOME is not set, as in many services, from the list of users. A user
-    /// without a home has folders below [`HOMELESS`], which root alone can make: others work with
+    /// without a home has folders below `HOMELESS`, which root alone can make: others work with
     /// what they name, and a cache for the time being.
     pub fn from_environment() -> Self {
         let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
