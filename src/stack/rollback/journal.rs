@@ -369,8 +369,9 @@ fn read(path: &Path) -> Result<Option<(Vec<Line>, u64)>> {
     let mut rest = bytes.as_slice();
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let Some(line) = parse(&rest[..end]) else {
-            // Zeros where a line should be are a torn write too, but nothing may follow them.
-            if rest[end + 1..].contains(&b'\n') {
+            // Zeros where a line should be are a torn write too, but nothing may follow them. Without
+            // zeros the line was written whole and has been changed since.
+            if rest[end + 1..].contains(&b'\n') || !rest[..end].contains(&0) {
                 return Err(Error::damaged(path, &format!("line {} is not what was written", lines.len() + 1)));
             }
             break;
