@@ -17,7 +17,7 @@ use crate::id::RepositoryId;
 use crate::monitor::lock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,13 +113,16 @@ impl Catalog {
         let only_owner = std::fs::Permissions::from_mode(PRIVATE_DIR);
         std::fs::set_permissions(folder, only_owner).map_err(unusable)?;
         let path = folder.join("catalog.db");
-        let connection = match connect(&path, repository) {
-            Ok(connection) => connection,
-            Err(error) if error.is_damage() => {
-                remove_files(&path);
-                connect(&path, repository)?
+        let connection = {
+            let _alone = alone(folder);
+            match connect(&path, repository) {
+                Ok(connection) => connection,
+                Err(error) if error.is_damage() => {
+                    remove_files(&path);
+                    connect(&path, repository)?
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         };
         let connection = Mutex::new(connection);
         Ok(Self { place, folder: folder.to_path_buf(), path, repository, connection, changes: Arc::default() })
@@ -141,6 +144,7 @@ impl Catalog {
     /// The new file cannot be made.
     pub fn discard(&self) -> Result<()> {
         let mut connection = lock(&self.connection);
+        let _alone = alone(&self.folder);
         remove_files(&self.path);
         *connection = connect(&self.path, self.repository)?;
         self.changes.fetch_add(1, Ordering::Release);
@@ -156,6 +160,16 @@ impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Catalog").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// Keeps other processes from opening a catalog in `folder` until the result is dropped. SQLite does not
+/// wait, whatever its time limit says, while two connections give a new file its journal mode: the
+/// second is told that the database is locked.
+fn alone(folder: &Path) -> Option<File> {
+    // Where there are no such locks, as on some network file systems, both go on as they did.
+    let folder = File::open(folder).ok()?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).ok()?;
+    Some(folder)
 }
 
 fn remove_files(path: &Path) {

@@ -29,6 +29,25 @@ fn finds_what_an_index_lists() {
     assert_eq!(lookup.find(&ChunkId([99; 32])).unwrap(), None);
 }
 
+/// The second of two that made the file at once was told that the database is locked.
+#[test]
+fn many_can_make_it_at_once() {
+    for round in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let (dir, start) = (dir.path(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    open(dir, 1).add_index(IndexId([n; 32]), &[pack(n * 20)]).unwrap();
+                });
+            }
+        });
+        assert_eq!(open(dir.path(), 1).packs().unwrap().len(), 4, "round {round}");
+    }
+}
+
 #[test]
 fn a_finder_sees_what_its_own_process_changes_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::crypto;
 use crate::id::{IndexId, PackId, object_name};
-use crate::monitor::{Monitor, Unit, Warning};
+use crate::monitor::{Monitor, Quiet, Unit, Warning};
 use crate::pack::{IndexedPack, PackReader, encode_index};
 use crate::store::Key;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -24,16 +24,23 @@ impl Repository {
         Ok(sealed.len() as u64)
     }
 
+    fn listed_packs(&self) -> Result<HashSet<PackId>> {
+        Ok(self.catalog.packs()?.into_iter().map(|pack| pack.id).collect())
+    }
+
     /// Lists again the packs that a snapshot needs, that are there (`sizes`), and that no index lists.
     ///
     /// Packs that no snapshot needs are left alone: another run may be about to list them, or somebody
     /// may be about to delete them. A writer cannot read what a pack holds, and leaves all of them.
     pub(super) fn relist(&self, sizes: &HashMap<PackId, u64>, monitor: &dyn Monitor) -> Result<()> {
-        let listed: HashSet<PackId> = self.catalog.packs()?.into_iter().map(|pack| pack.id).collect();
+        let listed = self.listed_packs()?;
         if sizes.keys().all(|id| listed.contains(id)) || self.require_owner("read packs").is_err() {
             return Ok(());
         }
         let set = self.snapshots()?;
+        // Another run may have committed since the index objects were read. It put its own before its manifest.
+        self.sync_indexes(&Quiet::default())?;
+        let listed = self.listed_packs()?;
         let needs = set.snapshots.iter().chain(&set.forgotten).flat_map(|snapshot| &snapshot.manifest.needs);
         let unlisted: BTreeSet<PackId> = needs.map(|need| need.pack).filter(|id| !listed.contains(id)).collect();
         let lost: Vec<(PackId, u64)> =

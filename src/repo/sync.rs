@@ -107,8 +107,10 @@ impl Repository {
 
     /// False if an index object went while it was read, and another look is worth it.
     fn sync_indexes_once(&self, monitor: &dyn Monitor, last: bool) -> Result<bool> {
-        let listed: Vec<IndexId> = self.index_ids()?;
+        // In this order: another process that shares the catalog learns only what is in the store already,
+        // so what is known now and not listed then is gone.
         let mut known = self.catalog.indexes()?;
+        let listed: Vec<IndexId> = self.index_ids()?;
         let present: HashSet<IndexId> = listed.iter().copied().collect();
         if known.iter().any(|id| !present.contains(id)) {
             // Somebody has deleted packs: nothing that was known of any may be relied on.
