@@ -193,7 +193,7 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
     let options = create_options(args);
     let prepared = commands::application::prepare(env, &folder, &options)?;
     let stack = prepared.as_ref().map_or(folder.name.as_str(), commands::application::Prepared::stack);
-    commands::rollback::refuse_unfinished(env, &folder.root, stack)?;
+    commands::rollback_resume::refuse_unfinished(env, &folder.root, stack)?;
     if args.plan {
         return Ok(output.plan(&commands::application::plan_report(&folder, prepared.as_ref())));
     }

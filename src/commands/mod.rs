@@ -20,6 +20,8 @@ pub mod restore;
 mod restore_parts;
 pub mod rollback;
 pub mod rollback_report;
+pub mod rollback_resume;
+mod rollback_world;
 pub mod settings;
 pub mod show;
 pub mod status;

@@ -5,27 +5,23 @@ use super::create::{CreateOptions, create};
 use super::env::{host_name, now_text};
 use super::project::Project as Folder;
 use super::rollback_report::{RollbackPlan, RollbackReport, report_of};
+use super::rollback_resume::refuse_unfinished;
+use super::rollback_world::world_of;
 use super::show::{find, open_reader};
 use super::{Env, Error, Result, log};
 use crate::docker::Engine;
 use crate::repo::Repository;
-use crate::repo::log::Ending;
 use crate::repo::manifest::ProjectEntry;
 use crate::repo::reader::Reader;
 use crate::repo::select::Scope;
 use crate::repo::sync::Snapshot;
-use crate::stack::application::{self, Choice};
-use crate::stack::compose::labels::PREFIX;
-use crate::stack::rollback::compose_call::{Call, running_call};
+use crate::stack::application;
 use crate::stack::rollback::journal::folder_of;
 use crate::stack::rollback::prepare::{Plan, Planner};
-use crate::stack::rollback::probes::Probes;
-use crate::stack::rollback::services::{Application, NewService};
+use crate::stack::rollback::services::Application;
 use crate::stack::rollback::wanted::{Part, choose};
-use crate::stack::rollback::{self, Begun, Event, Journal, Outcome, STAGE_PREFIX, Swap, Transaction};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::stack::rollback::{Begun, Event, Journal, Outcome, STAGE_PREFIX, Swap, Transaction};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// The tag of the snapshot that is made of the present first.
@@ -103,7 +99,7 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
         path: "/dev/urandom".into(),
         source,
     })?;
-    let world = world_of(env, &engine, project, &directory, &parts)?;
+    let world = world_of(env, &engine, project, &directory, &state, &parts)?;
     let wanted = choose(manifest, &parts)
         .map_err(|message| Error::usage(message, format!("snap show {} lists what it has", snapshot.id.short())))?;
     let mut reader = open_reader(repository, snapshot)?;
@@ -162,7 +158,7 @@ impl Work<'_> {
             new_services: self.world.new_services.clone(),
             order: self.world.order.clone(),
         };
-        let mut journal = Journal::begin(&self.state, begun)?;
+        let mut journal = Journal::begin(&self.state, begun, &self.world.origins)?;
         if let Err(error) = self.make_ready(&mut journal, reader) {
             // Nothing was touched: only what was put beside it has to go.
             let _ = Transaction::new(journal, self.world).abort("it could not be made ready");
@@ -225,96 +221,6 @@ impl Work<'_> {
     }
 }
 
-/// Goes on with an interrupted restore, or puts the old state back.
-///
-/// # Errors
-/// There is none, or several and none was named; another snap is at work.
-pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: bool) -> Result<RollbackReport> {
-    let started = Instant::now();
-    let (folder, _) = left_over(env, stack)?;
-    let Some(journal) = Journal::open(&folder)? else {
-        return Err(Error::usage("the restore has been ended meanwhile", "snap log says how"));
-    };
-    let begun = journal.begun()?.clone();
-    let engine = Engine::from_env().map_err(application::Error::Docker)?;
-    let world = Application {
-        probes: Probes { engine, project: begun.project.clone() },
-        directory: begun.directory.clone(),
-        new_call: begun.new_call.clone(),
-        old_call: begun.old_call.clone(),
-        new_services: begun.new_services.clone(),
-        ran: begun.ran.clone(),
-        order: begun.order.clone(),
-        settings: labels(&begun.directory)?,
-        checks: Vec::new(),
-        monitor: Arc::clone(&env.monitor),
-    };
-    let mut entry = log::begin(repository, if abort { "abort" } else { "resume" });
-    entry.stack.clone_from(&begun.project);
-    entry.snapshot = crate::id::SnapshotId::parse(&begun.snapshot).ok();
-    entry.only.clone_from(&begun.only);
-    let transaction = Transaction::new(journal, &world);
-    let outcome = if abort { transaction.abort("the person asked for it") } else { transaction.resume() };
-    if let Outcome::BeginAnew { .. } = outcome {
-        entry.ending = Ending::Interrupted;
-        entry.message = "it had not begun to change anything, and begins anew".to_owned();
-        log::put(env, repository, entry, started);
-        let options = RollbackOptions { id: begun.snapshot, only: begun.only, yes: true, ..RollbackOptions::default() };
-        return match rollback(env, repository, &options)? {
-            Answer::Done(report) => Ok(*report),
-            Answer::Plan(_) => Err(Error::usage("nothing was done", "give the command again")),
-        };
-    }
-    let set = repository.snapshots()?;
-    let project = set.snapshots.iter().find(|s| s.id.to_string() == begun.snapshot);
-    let project = project.and_then(|snapshot| snapshot.manifest.project.clone());
-    let project = project.unwrap_or_else(|| ProjectEntry {
-        name: begun.project.clone(),
-        directory: begun.directory.display().to_string(),
-        ..ProjectEntry::default()
-    });
-    let report = report_of(outcome, &mut entry, &project, &begun.snapshot, &folder, started);
-    log::put(env, repository, entry, started);
-    Ok(report)
-}
-
-/// The folder of the one restore that was not finished.
-fn left_over(env: &Env, stack: Option<&str>) -> Result<(PathBuf, Begun)> {
-    let all = std::fs::read_dir(env.folders.data.join("restores")).into_iter().flatten().flatten();
-    let mut found = Vec::new();
-    for entry in all {
-        if let Some(begun) = Journal::left_over(&entry.path())?
-            && stack.is_none_or(|stack| stack == begun.project)
-        {
-            found.push((entry.path(), begun));
-        }
-    }
-    if found.len() > 1 {
-        let names: Vec<&str> = found.iter().map(|(_, begun)| begun.project.as_str()).collect();
-        return Err(Error::usage(
-            format!("several restores are unfinished: {}", names.join(", ")),
-            "name one with --stack",
-        ));
-    }
-    found.pop().ok_or_else(|| Error::usage("no restore is unfinished", "snap log says how the last ones ended"))
-}
-
-/// Fails if a restore of the project in `directory` was interrupted.
-///
-/// # Errors
-/// One was, or its journal is damaged.
-pub fn refuse_unfinished(env: &Env, directory: &Path, project: &str) -> Result<()> {
-    let folder = folder_of(&env.folders.data, &host_name(), project, directory);
-    match Journal::left_over(&folder)? {
-        // One that is at work has the lock.
-        Some(begun) => match Journal::open(&folder) {
-            Err(error) => Err(error.into()),
-            Ok(_) => Err(rollback::Error::Unfinished { project: begun.project }.into()),
-        },
-        None => Ok(()),
-    }
-}
-
 fn refuse_remote(engine: &Engine) -> Result<()> {
     if engine.is_local().map_err(application::Error::Docker)? && rustix::process::geteuid().is_root() {
         return Ok(());
@@ -334,50 +240,4 @@ fn parts(only: &[String]) -> Result<Vec<Part>> {
         Part::parse(text).ok_or_else(|| Error::usage(format!("--only {text} means nothing"), hint))
     };
     only.iter().map(part).collect()
-}
-
-/// The project as it runs, and as it is to run.
-fn world_of(
-    env: &Env,
-    engine: &Engine,
-    project: &ProjectEntry,
-    directory: &Path,
-    parts: &[Part],
-) -> Result<Application> {
-    let probes = Probes { engine: engine.clone(), project: project.name.clone() };
-    let order: Vec<String> = project.services.iter().map(|service| service.name.clone()).collect();
-    let ran = Application::running(&probes, &order)?;
-    let then = Call { plugin: !project.compose.starts_with("docker-compose"), arguments: project.arguments.clone() };
-    let now = running_call(&probes, directory)?.unwrap_or_else(|| then.clone());
-    // Where only parts come back, what runs now is what runs afterwards; with `.env` or files, as they say.
-    let whole = parts.is_empty();
-    let services_then = project.services.iter().filter(|service| service.running > 0);
-    let new_services: Vec<NewService> = match whole {
-        true => services_then
-            .map(|service| NewService { name: service.name.clone(), containers: service.running as usize })
-            .collect(),
-        false => {
-            ran.iter().map(|ran| NewService { name: ran.service.clone(), containers: ran.containers.len() }).collect()
-        }
-    };
-    Ok(Application {
-        probes,
-        directory: directory.to_path_buf(),
-        new_call: if whole { then } else { now.clone() },
-        old_call: now,
-        new_services,
-        ran,
-        order,
-        settings: labels(directory)?,
-        checks: Vec::new(),
-        monitor: Arc::clone(&env.monitor),
-    })
-}
-
-/// What `snap.toml` says of services, as labels.
-fn labels(directory: &Path) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let mut choice = Choice { directory: directory.to_path_buf(), ..Choice::default() };
-    super::settings::read(directory)?.complete(&mut choice, directory)?;
-    let named = |table: BTreeMap<String, String>| table.into_iter().map(|(k, v)| (format!("{PREFIX}{k}"), v)).collect();
-    Ok(choice.services.into_iter().map(|(service, table)| (service, named(table))).collect())
 }

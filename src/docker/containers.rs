@@ -50,6 +50,14 @@ impl Engine {
         Container::try_from(answer).map_err(|_| problem)
     }
 
+    /// All that the engine says of a container, in its own form. It holds secrets.
+    ///
+    /// # Errors
+    /// It is not there, or the engine does not answer.
+    pub fn container_description(&self, container: &str) -> Result<Value> {
+        self.fetch(self.container_call("inspect", container, Method::GET, "/json"))
+    }
+
     /// Makes a container from a description in the engine's own form, and gives its id. An empty name
     /// lets the engine choose one.
     ///

@@ -132,4 +132,14 @@ impl Engine {
     pub fn network(&self, network: &str) -> Result<Network> {
         self.get("inspect", &format!("network {network}"), &format!("/networks/{}", escaped(network)))
     }
+
+    /// Connects a container with a network, as `endpoint` describes in the engine's own form.
+    ///
+    /// # Errors
+    /// One of them is not there, or the engine refuses.
+    pub fn connect_network(&self, network: &str, container: &str, endpoint: &serde_json::Value) -> Result<()> {
+        let path = format!("/networks/{}/connect", escaped(network));
+        let body = serde_json::json!({ "Container": container, "EndpointConfig": endpoint });
+        self.done(self.call("connect", format!("network {network}"), Method::POST, &path).json(&body)).map(drop)
+    }
 }

@@ -1,7 +1,6 @@
 //! Letting the Compose tool start services: always without building and without asking a registry, because the images
 //! of a restore are here, and others than these would not be the application.
 
-use super::probes::Probes;
 use super::{Error, Result};
 use crate::docker::Container;
 use crate::monitor::Monitor;
@@ -18,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const SAID_CHARS: usize = 600;
 
 /// How a project is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Call {
     /// True for `docker compose`, false for `docker-compose`.
     pub plugin: bool,
@@ -26,39 +25,60 @@ pub struct Call {
     pub arguments: Vec<String>,
 }
 
-/// How the containers that run now were started, as their labels say; `None` if nothing runs, or they do not say.
-///
-/// # Errors
-/// The engine does not answer.
-pub fn running_call(probes: &Probes, directory: &Path) -> Result<Option<Call>> {
-    let engine =
-        |error: crate::docker::Error| Error::Engine { subject: probes.project.clone(), message: error.to_string() };
-    let containers = probes.containers(None).map_err(engine)?;
-    let label = |container: &Container, name: &str| {
-        container.labels.get(&format!("com.docker.compose.{name}")).cloned().unwrap_or_default()
+/// How a container was started, as its labels say; `None` if they do not. Profiles are in no label: services are always
+/// named, and a name activates its profile.
+pub fn call_of(container: &Container, project: &str, directory: &Path) -> Option<Call> {
+    let label = |name: &str| {
+        container.labels.get(&format!("com.docker.compose.{name}")).map(String::as_str).unwrap_or_default()
     };
-    // The engine lists the newest first: it tells of the files as they were used last.
-    let said = containers.iter().find(|container| !label(container, "project.config_files").is_empty());
-    let Some(container) = said else { return Ok(None) };
     let absolute = |path: &str| directory.join(path).display().to_string();
     let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(absolute).collect::<Vec<String>>();
-    let base = label(container, "project.working_dir");
-    let base = if base.is_empty() { directory.display().to_string() } else { base };
-    let mut arguments = vec!["--project-directory".to_owned(), base, "-p".to_owned(), probes.project.clone()];
-    arguments
-        .extend(list(&label(container, "project.config_files")).into_iter().flat_map(|file| ["-f".to_owned(), file]));
-    let env_files = list(&label(container, "project.environment_file"));
-    let env_files = env_files.into_iter().filter(|file| Path::new(file).is_file());
+    let files = list(label("project.config_files"));
+    if files.is_empty() {
+        return None;
+    }
+    let base = Some(label("project.working_dir")).filter(|base| !base.is_empty());
+    let base = base.map_or_else(|| directory.display().to_string(), str::to_owned);
+    let mut arguments = vec!["--project-directory".to_owned(), base, "-p".to_owned(), project.to_owned()];
+    arguments.extend(files.into_iter().flat_map(|file| ["-f".to_owned(), file]));
+    let env_files = list(label("project.environment_file")).into_iter().filter(|file| Path::new(file).is_file());
     arguments.extend(env_files.flat_map(|file| ["--env-file".to_owned(), file]));
-    Ok(Some(Call { plugin: !label(container, "version").starts_with("1."), arguments }))
+    Some(Call { plugin: !label("version").starts_with("1."), arguments })
+}
+
+/// A service, how many containers of it, and how they are started.
+pub type Wanted<'a> = (&'a str, usize, &'a Call);
+
+/// Where the tool is called, and the file that is locked until it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The project's folder.
+    pub directory: &'a Path,
+    /// See [`super::journal::tool_lock`].
+    pub lock: &'a Path,
+}
+
+/// Starts services in their order, each as it was started before and without those that it depends on: those that
+/// follow each other and are started alike go together.
+///
+/// # Errors
+/// As [`Call::up`].
+pub fn up_alike(services: &[Wanted<'_>], place: Place<'_>, monitor: &dyn Monitor) -> Result<()> {
+    for group in services.chunk_by(|a, b| a.2 == b.2) {
+        let named: Vec<(String, usize)> = group.iter().map(|(name, count, _)| ((*name).to_owned(), *count)).collect();
+        if let Some((_, _, call)) = group.first() {
+            call.up(place, &named, true, monitor)?;
+        }
+    }
+    Ok(())
 }
 
 impl Call {
-    /// Starts services, each with so many containers.
+    /// Starts services, each with so many containers; `alone` without those that they depend on.
     ///
     /// # Errors
     /// The tool refuses, does not end in time, or the person stops the work.
-    pub fn up(&self, directory: &Path, services: &[(String, usize)], monitor: &dyn Monitor) -> Result<()> {
+    pub fn up(&self, place: Place<'_>, services: &[(String, usize)], alone: bool, monitor: &dyn Monitor) -> Result<()> {
         if services.is_empty() {
             return Ok(());
         }
@@ -67,25 +87,31 @@ impl Call {
         if self.plugin {
             words.extend(["--pull", "never"].map(OsString::from));
         }
+        if alone {
+            words.push("--no-deps".into());
+        }
         for (service, count) in services.iter().filter(|(_, count)| *count > 1) {
             words.extend(["--scale".into(), format!("{service}={count}").into()]);
         }
         words.extend(services.iter().map(|(service, _)| OsString::from(service)));
-        self.run(words, directory, monitor)
+        self.run(words, place, monitor)
     }
 
     fn name(&self) -> &'static str {
         if self.plugin { "docker compose up" } else { "docker-compose up" }
     }
 
-    fn run(&self, words: Vec<OsString>, directory: &Path, monitor: &dyn Monitor) -> Result<()> {
+    fn run(&self, words: Vec<OsString>, place: Place<'_>, monitor: &dyn Monitor) -> Result<()> {
         let failed = |message: String| Error::Engine { subject: self.name().to_owned(), message };
         let mut command = if self.plugin { Command::new("docker") } else { Command::new("docker-compose") };
         if self.plugin {
             command.arg("compose");
         }
-        command.args(words).current_dir(directory);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(words).current_dir(place.directory);
+        // It goes on if this program is killed. What comes after waits for it, because it holds the lock as its input,
+        // which is empty.
+        let lock = super::journal::tool_lock(place.lock)?;
+        command.stdin(Stdio::from(lock)).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let pipe = child.stderr.take();
         let reader = std::thread::spawn(move || {

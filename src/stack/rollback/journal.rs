@@ -4,151 +4,41 @@
 //! durable when [`Journal::append`] returns. A power cut may leave half a last line, which then
 //! says nothing; a damaged line before the last is damage and ends all guessing.
 //!
+//! How the containers of before were made is in a file beside it, durable before the first line is, because only
+//! that can bring them back once others have taken their place ([`super::origin`]).
+//!
 //! Beside the journal lies a file that is locked as long as a restore works, so that two never meet;
 //! the kernel drops the lock with the process, so that nobody needs to unlock anything. Room for the
 //! journal is reserved at its beginning: a disk that fills up must not keep a restore from saying
 //! that it goes back.
 
-use super::compose_call::Call;
-use super::services::NewService;
+pub use super::event::{Begun, Event, Line, Ran, Staged};
+use super::origin::Origin;
 use super::swap::Swap;
 use super::{Error, Result};
-use crate::fs::{PRIVATE_FILE, create_dir_durable, sync_dir, write_new};
-use crate::repo::evidence::{Evidence, Verdict};
+use crate::fs::{PRIVATE_FILE, create_dir_durable, sync_dir, write_new, write_replacing};
 use rustix::fs::{FallocateFlags, FlockOperation};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const NAME: &str = "journal";
 const LAST: &str = "last";
 const LOCK: &str = "lock";
+/// Locked as long as the Compose tool works for a restore.
+const TOOL: &str = "tool";
+/// How the containers of before were made. It holds their variables and is gone with the journal.
+const CONTAINERS: &str = "containers";
+/// The Compose tool of a restore that was killed is waited for so long.
+const TOOL_PATIENCE: Duration = Duration::from_secs(600);
+const TOOL_STEP: Duration = Duration::from_millis(50);
 /// Bytes that are reserved behind what is written.
 const RESERVED: u64 = 1 << 20;
 /// Longest journal that is read.
 const BYTES_MAX: u64 = 1 << 30;
 const SUM_DIGITS: usize = 16;
-
-/// A service that ran before, and how many containers of it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Ran {
-    /// The service.
-    pub service: String,
-    /// Its containers that ran, by id.
-    pub containers: Vec<String>,
-}
-
-/// What a restore is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
-    /// Random digits that name this restore, and everything that it puts somewhere for a while.
-    pub restore: String,
-    /// The snapshot that is brought back.
-    pub snapshot: String,
-    /// The project's name.
-    pub project: String,
-    /// Its folder.
-    #[serde(with = "super::raw_path")]
-    pub directory: PathBuf,
-    /// What was chosen of it; all if empty.
-    pub only: Vec<String>,
-    /// When, RFC 3339.
-    pub began: String,
-    /// What ran, in the order in which it is started.
-    pub ran: Vec<Ran>,
-    /// How the Compose tool is called for the state of now.
-    pub old_call: Call,
-    /// How it is called for the state of then.
-    pub new_call: Call,
-    /// What is started of the new state.
-    pub new_services: Vec<NewService>,
-    /// All services in the order in which they start.
-    pub order: Vec<String>,
-}
-
-/// Something that is there only for the restore and goes when that goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Staged {
-    /// A file or folder.
-    Path(#[serde(with = "super::raw_path")] PathBuf),
-    /// A volume that did not exist before.
-    Volume(String),
-    /// A container.
-    Container(String),
-    /// A tag of an image.
-    Tag(String),
-}
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub enum Event {
-    /// It begins. Nothing of the application is touched before `Stopping`.
-    Begun(Box<Begun>),
-    /// These things are going to be made.
-    Staging {
-        /// What is to be removed if it goes no further.
-        staged: Vec<Staged>,
-    },
-    /// The present is kept as this snapshot.
-    Safety {
-        /// Its id.
-        snapshot: String,
-        /// True if nothing of the present is missing in it.
-        complete: bool,
-    },
-    /// All is ready. Written anew where something changed until the services stood still.
-    Prepared {
-        /// What is done in this order, and undone in the other.
-        swaps: Vec<Swap>,
-    },
-    /// Services are going to be stopped.
-    Stopping,
-    /// They stand still.
-    Stopped,
-    /// The swaps begin: from here on a resumed restore goes on.
-    Swapping,
-    /// All swaps are done and durable.
-    Swapped,
-    /// Services are going to be started with the new state.
-    Starting,
-    /// They were.
-    Started,
-    /// What the health gate found.
-    Proved {
-        /// All together.
-        verdict: Verdict,
-        /// Each check.
-        evidence: Vec<Evidence>,
-    },
-    /// The new state stays: from here on there is no way back but another restore.
-    Committed,
-    /// The old state comes back: from here on there is no way forward.
-    Undoing {
-        /// Why.
-        reason: String,
-    },
-    /// All swaps are undone and durable.
-    Undone,
-}
-
-/// An event and when it was written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// When, RFC 3339.
-    pub time: String,
-    /// What.
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-impl Line {
-    fn now(event: Event) -> Self {
-        Self { time: format!("{:.6}", jiff::Timestamp::now()), event }
-    }
-}
 
 /// What a journal has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,18 +69,21 @@ pub fn folder_of(data: &Path, host: &str, project: &str, directory: &Path) -> Pa
 }
 
 impl Journal {
-    /// Begins one in `folder`.
+    /// Begins one in `folder`; `containers` are those that there are.
     ///
     /// # Errors
     /// Another restore works ([`Error::Busy`]), one was not finished ([`Error::Unfinished`]), or
     /// nothing can be written there.
-    pub fn begin(folder: &Path, begun: Begun) -> Result<Self> {
+    pub fn begin(folder: &Path, begun: Begun, containers: &[Origin]) -> Result<Self> {
         create_dir_durable(folder).map_err(|source| Error::state("make the folder", folder, source))?;
         let lock = lock(folder)?;
         let path = folder.join(NAME);
         if path.exists() {
             return Err(Error::Unfinished { project: begun.project });
         }
+        let made = folder.join(CONTAINERS);
+        write_replacing(&made, &encode(&containers, &made)?, PRIVATE_FILE)
+            .map_err(|source| Error::state("write", &made, source))?;
         let first = Line::now(Event::Begun(Box::new(begun)));
         let bytes = encode(&first, &path)?;
         write_new(&path, &bytes, PRIVATE_FILE).map_err(|source| Error::state("write", &path, source))?;
@@ -283,6 +176,18 @@ impl Journal {
         }
     }
 
+    /// How the containers of before were made.
+    ///
+    /// # Errors
+    /// The file that says so is not there, or is not what was written.
+    pub fn containers(&self) -> Result<Vec<Origin>> {
+        let path = self.folder.join(CONTAINERS);
+        let bytes = std::fs::read(&path).map_err(|source| Error::state("read", &path, source))?;
+        let json = bytes.strip_suffix(b"\n").and_then(intact);
+        let found = json.and_then(|json| serde_json::from_slice(json).ok());
+        found.ok_or_else(|| Error::damaged(&path, "it is not what was written"))
+    }
+
     /// The swaps, as they were last prepared.
     pub fn swaps(&self) -> &[Swap] {
         let prepared = self.backwards().find_map(|event| match event {
@@ -323,6 +228,8 @@ impl Journal {
         let path = self.folder.join(NAME);
         let renamed = std::fs::rename(&path, self.folder.join(LAST)).and_then(|()| sync_dir(&self.folder));
         renamed.map_err(|source| Error::state("rename", &path, source))?;
+        // The next restore replaces what could not be removed.
+        let _left = std::fs::remove_file(self.folder.join(CONTAINERS));
         Ok(self.lines)
     }
 }
@@ -337,10 +244,30 @@ fn reserve(file: &File) {
     let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, len, RESERVED);
 }
 
+/// The lock of the restore; also waits for the Compose tool that one that was killed had called.
 fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
-    let failed = |source| Error::state("lock", &path, source);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = locked(&folder.join(LOCK))?;
+    let (path, begun) = (folder.join(TOOL), Instant::now());
+    while let Err(error) = locked(&path) {
+        if !matches!(error, Error::Busy) || begun.elapsed() > TOOL_PATIENCE {
+            return Err(error);
+        }
+        std::thread::sleep(TOOL_STEP);
+    }
+    Ok(file)
+}
+
+/// The lock that the Compose tool holds while it works for the restore whose journal is in `folder`.
+///
+/// # Errors
+/// Another one holds it, or nothing can be written there.
+pub fn tool_lock(folder: &Path) -> Result<File> {
+    locked(&folder.join(TOOL))
+}
+
+fn locked(path: &Path) -> Result<File> {
+    let failed = |source| Error::state("lock", path, source);
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy),
@@ -348,7 +275,7 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-fn encode(line: &Line, path: &Path) -> Result<Vec<u8>> {
+fn encode<T: Serialize>(line: &T, path: &Path) -> Result<Vec<u8>> {
     let json = serde_json::to_string(line).map_err(|error| Error::state("write", path, error.into()))?;
     Ok(format!("{} {json}\n", sum(json.as_bytes())).into_bytes())
 }
@@ -387,10 +314,12 @@ fn read(path: &Path) -> Result<Option<(Vec<Line>, u64)>> {
 }
 
 fn parse(line: &[u8]) -> Option<Line> {
+    serde_json::from_slice(intact(line)?).ok()
+}
+
+/// What follows its own sum.
+fn intact(line: &[u8]) -> Option<&[u8]> {
     let (digits, json) = line.split_at_checked(SUM_DIGITS)?;
     let json = json.strip_prefix(b" ")?;
-    if digits != sum(json).as_bytes() {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
+    (digits == sum(json).as_bytes()).then_some(json)
 }

@@ -18,7 +18,9 @@
 //! tried.
 
 pub mod compose_call;
+mod event;
 pub mod journal;
+pub mod origin;
 pub mod prepare;
 pub mod probes;
 mod raw_path;

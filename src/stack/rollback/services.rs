@@ -1,6 +1,7 @@
 //! A project's services, images and files as a transaction acts on them: through the engine and the Compose tool.
 
-use super::compose_call::Call;
+use super::compose_call::{Call, Place, Wanted, call_of, up_alike};
+use super::origin::{Origin, bring_back, made_by_tool};
 use super::probes::{Probes, SERVICE};
 use super::{Error, Ran, Result, Side, Staged, World};
 use crate::docker::{Container, Status};
@@ -21,6 +22,9 @@ pub struct NewService {
     pub name: String,
     /// Containers of it that ran.
     pub containers: usize,
+    /// How it is started, if otherwise than the rest: alone, as it was started before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
 }
 
 /// The project that is restored.
@@ -29,9 +33,13 @@ pub struct Application {
     pub probes: Probes,
     /// Its folder.
     pub directory: PathBuf,
+    /// The folder of its journal.
+    pub state: PathBuf,
+    /// Its containers as they were before the restore.
+    pub origins: Vec<Origin>,
     /// How the tool is called for the state of then.
     pub new_call: Call,
-    /// How it is called for the state of now.
+    /// How it is called for the state of now, where a container does not say.
     pub old_call: Call,
     /// What ran then, in the order in which it is started.
     pub new_services: Vec<NewService>,
@@ -47,7 +55,7 @@ pub struct Application {
     pub monitor: Arc<dyn Monitor>,
 }
 
-fn engine_error(subject: &str, error: &crate::docker::Error) -> Error {
+pub(super) fn engine_error(subject: &str, error: &crate::docker::Error) -> Error {
     Error::Engine { subject: subject.to_owned(), message: error.to_string() }
 }
 
@@ -55,7 +63,7 @@ fn service_of(container: &Container) -> &str {
     container.labels.get(SERVICE).map_or("", String::as_str)
 }
 
-fn is_active(status: Status) -> bool {
+pub(super) fn is_active(status: Status) -> bool {
     matches!(status, Status::Running | Status::Paused | Status::Restarting)
 }
 
@@ -64,38 +72,59 @@ impl Application {
     ///
     /// # Errors
     /// The engine does not answer.
-    pub fn running(probes: &Probes, order: &[String]) -> Result<Vec<Ran>> {
+    pub fn running(probes: &Probes, order: &[String], directory: &Path) -> Result<Vec<Ran>> {
         let found = probes.containers(None).map_err(|error| engine_error(&probes.project, &error))?;
-        let mut ran: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut all: BTreeMap<String, Ran> = BTreeMap::new();
         for container in found.iter().filter(|container| is_active(container.state.status)) {
-            ran.entry(service_of(container).to_owned()).or_default().push(container.id.clone());
+            let service = service_of(container).to_owned();
+            let call = call_of(container, &probes.project, directory);
+            let new = || Ran { service: service.clone(), containers: Vec::new(), call };
+            all.entry(service.clone()).or_insert_with(new).containers.push(container.id.clone());
         }
         let place = |service: &String| order.iter().position(|name| name == service).unwrap_or(usize::MAX);
-        let mut ran: Vec<Ran> = ran.into_iter().map(|(service, containers)| Ran { service, containers }).collect();
+        let mut ran: Vec<Ran> = all.into_values().collect();
         ran.sort_by_key(|ran| (place(&ran.service), ran.service.clone()));
         Ok(ran)
     }
 
+    fn place(&self) -> Place<'_> {
+        Place { directory: &self.directory, lock: &self.state }
+    }
+
+    /// Starts what ran, container by container; those that the new state has replaced are made anew first.
     fn start_old(&self) -> Result<()> {
-        let all: Vec<&String> = self.ran.iter().flat_map(|ran| &ran.containers).collect();
-        let engine = &self.probes.engine;
-        let mut is_there = true;
-        for id in &all {
-            match engine.container(id) {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => is_there = false,
-                Err(error) => return Err(engine_error(id, &error)),
+        let now = match bring_back(&self.probes, &self.origins, &self.order) {
+            Ok(now) => now,
+            Err(error) => {
+                let service = |ran: &'_ Ran| (ran.service.clone(), ran.containers.len(), ran.call.clone());
+                let services: Vec<_> = self.ran.iter().map(service).collect();
+                let services = wanted(&services, &self.old_call);
+                // If that does not help either, the first failure is the one to be told.
+                if up_alike(&services, self.place(), &Deaf).is_err() {
+                    return Err(error);
+                }
+                self.monitor.warn(&Warning::note(&self.probes.project, made_by_tool(&error)));
+                return Ok(());
             }
-        }
-        if !is_there {
-            let services: Vec<(String, usize)> =
-                self.ran.iter().map(|ran| (ran.service.clone(), ran.containers.len())).collect();
-            return self.old_call.up(&self.directory, &services, &Deaf);
-        }
-        for id in all {
-            engine.start(id).map_err(|error| engine_error(id, &error))?;
+        };
+        for id in self.ran.iter().flat_map(|ran| &ran.containers) {
+            let id = now.get(id).unwrap_or(id);
+            self.probes.engine.start(id).map_err(|error| engine_error(id, &error))?;
         }
         Ok(())
+    }
+
+    fn start_new(&self) -> Result<()> {
+        let own = self.new_services.iter().any(|service| service.call.is_some());
+        if !own {
+            let services: Vec<(String, usize)> =
+                self.new_services.iter().map(|service| (service.name.clone(), service.containers)).collect();
+            return self.new_call.up(self.place(), &services, false, &*self.monitor);
+        }
+        let service = |new: &NewService| (new.name.clone(), new.containers, new.call.clone());
+        let services: Vec<_> = self.new_services.iter().map(service).collect();
+        let services = wanted(&services, &self.new_call);
+        up_alike(&services, self.place(), &*self.monitor)
     }
 
     fn new_checks(&self) -> std::result::Result<Vec<Check>, String> {
@@ -113,6 +142,11 @@ impl Application {
         }
         Ok(checks)
     }
+}
+
+/// Services with their own calls, or else the one of all.
+fn wanted<'a>(services: &'a [(String, usize, Option<Call>)], all: &'a Call) -> Vec<Wanted<'a>> {
+    services.iter().map(|(name, count, own)| (name.as_str(), *count, own.as_ref().unwrap_or(all))).collect()
 }
 
 /// How long a container's own healthcheck may take to say something: as long as it itself allows, at least a minute.
@@ -171,7 +205,7 @@ impl World for Application {
     }
 
     fn stop(&self) -> Result<()> {
-        let mut running = Self::running(&self.probes, &self.order)?;
+        let mut running = Self::running(&self.probes, &self.order, &self.directory)?;
         running.reverse();
         self.monitor.phase("stopping", Unit::Items, Some(running.len() as u64));
         for ran in running {
@@ -193,11 +227,7 @@ impl World for Application {
         self.monitor.phase("starting", Unit::Items, None);
         match side {
             Side::Old => self.start_old(),
-            Side::New => {
-                let services: Vec<(String, usize)> =
-                    self.new_services.iter().map(|service| (service.name.clone(), service.containers)).collect();
-                self.new_call.up(&self.directory, &services, &*self.monitor)
-            }
+            Side::New => self.start_new(),
         }
     }
 

@@ -193,11 +193,13 @@ impl<'a> Transaction<'a> {
         }
         self.stopped_at.get_or_insert_with(Instant::now);
         // Once undone, what the swaps speak of may have been removed already.
-        if swapped && !undone {
-            self.world.stop()?;
-            self.bring(Side::Old)?;
-        }
         if !undone {
+            // A stop that a killed restore had asked for may still be going on: what is started before it ends would
+            // be stopped by it.
+            self.world.stop()?;
+            if swapped {
+                self.bring(Side::Old)?;
+            }
             self.journal.append(Event::Undone)?;
         }
         self.world.start(Side::Old)?;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::need::{need, root};
 use crate::snap::exit;
+use std::path::PathBuf;
 
 #[test]
 fn a_broken_application_comes_back_as_it_was() {
@@ -59,6 +60,68 @@ fn an_application_that_fails_its_check_afterwards_is_put_back() {
     assert_eq!(staged(&app), Vec::<String>::new());
     let log = app.sandbox.json("log --last");
     assert_eq!(log["entries"][0]["ending"], "put-back");
+}
+
+/// A program in a service's container, whatever the project's files say.
+fn inside(app: &App, service: &str, script: &str) -> String {
+    let id = container(app, service);
+    crate::application::output(std::process::Command::new("docker").args(["exec", &id, "sh", "-c", script]))
+}
+
+fn container(app: &App, service: &str) -> String {
+    let labels = [("project", app.name.as_str()), ("service", service)];
+    let labels = labels.map(|(name, value)| format!("label=com.docker.compose.{name}={value}"));
+    let words = ["ps", "-q", "--no-trunc", "--filter", &labels[0], "--filter", &labels[1]];
+    crate::application::output(std::process::Command::new("docker").args(words)).trim().to_owned()
+}
+
+#[test]
+fn what_ran_runs_as_it_was_made_whatever_its_files_say_since() {
+    need!(root(), crate::need::docker());
+    let app = application("origin");
+    app.write(".env", "GREETING=a state that was never healthy\n");
+    app.up();
+    snapshot(&app, "bad");
+    app.write(".env", "GREETING=hello again\n");
+    let made_with = "services:\n  web:\n    hostname: web.example.org\n    environment: {X: \"${SOME_SECRET}\"}\n    \
+                     volumes: [/cache]\n    networks: {default: {aliases: [other]}}\n";
+    app.write("compose.override.yaml", made_with);
+    app.up();
+    inside(&app, "web", "echo kept > /cache/x");
+    let ask = "hostname; env | grep -e ^X= -e ^GREETING=; cat /w/index.html /cache/x";
+    let before = inside(&app, "web", ask);
+    assert!(before.contains("canary-2718") && before.contains("kept"), "{before}");
+    let (states, back) = (app.states(), container(&app, "back"));
+    // Edited since, and wrong.
+    app.write("compose.override.yaml", "services: {web: [\n");
+    app.write(".env", "GREETING=edited\n");
+    let report = restore(&app, "bad --yes", 6);
+    assert_eq!(report["trouble"], "", "{report}");
+    assert_eq!(inside(&app, "web", ask), before);
+    let format = "{{range .NetworkSettings.Networks}}{{.Aliases}}{{end}}";
+    let web = container(&app, "web");
+    let aliases =
+        crate::application::output(std::process::Command::new("docker").args(["inspect", "-f", format, &web]));
+    assert!(aliases.contains("other") && aliases.contains("web"), "{aliases}");
+    assert_eq!((app.states(), container(&app, "back")), (states, back));
+    let read = |name: &str| std::fs::read_to_string(app.dir.join(name)).expect("a file");
+    assert_eq!(
+        (read(".env").as_str(), read("compose.override.yaml").as_str()),
+        ("GREETING=edited\n", "services: {web: [\n")
+    );
+    assert_eq!(secrets(&app), Vec::<PathBuf>::new(), "how containers were made is kept no longer than it is needed");
+    // Compose takes it for its own, with nothing to be changed.
+    app.write("compose.override.yaml", made_with);
+    app.write(".env", "GREETING=hello again\n");
+    app.up();
+    assert_eq!(container(&app, "web"), web);
+}
+
+/// The files of snap's own folders in which a variable of the application stands.
+fn secrets(app: &App) -> Vec<PathBuf> {
+    let root = app.sandbox.home().join(".local/share/snap/restores");
+    let files = crate::compare::paths(&root).into_iter().map(|path| root.join(path)).filter(|path| path.is_file());
+    files.filter(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("canary-2718"))).collect()
 }
 
 #[test]

@@ -76,7 +76,6 @@ fn a_killed_restore_is_resumed_to_its_end() {
 }
 
 #[test]
-#[ignore = "after the start, what an override file sets is not put back yet: docs/GUARANTEES.md says so"]
 fn a_killed_restore_is_put_back() {
     need!(root(), crate::need::docker());
     sweep("abort", "--abort");

@@ -13,10 +13,10 @@ pub(super) fn begun() -> Begun {
         directory: "/srv/clinic".into(),
         only: Vec::new(),
         began: "2026-11-20T14:40:00.000000Z".to_owned(),
-        ran: vec![Ran { service: "web".to_owned(), containers: vec!["c1".to_owned()] }],
+        ran: vec![Ran { service: "web".to_owned(), containers: vec!["c1".to_owned()], call: None }],
         old_call: Call { plugin: true, arguments: vec!["-p".to_owned(), "clinic".to_owned()] },
         new_call: Call { plugin: false, arguments: Vec::new() },
-        new_services: vec![NewService { name: "web".to_owned(), containers: 2 }],
+        new_services: vec![NewService { name: "web".to_owned(), containers: 2, call: None }],
         order: vec!["db".to_owned(), "web".to_owned()],
     }
 }
@@ -32,7 +32,7 @@ fn what_was_written_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("a/b");
     assert!(Journal::open(&folder).unwrap().is_none() && Journal::left_over(&folder).unwrap().is_none());
-    let mut journal = Journal::begin(&folder, begun()).unwrap();
+    let mut journal = Journal::begin(&folder, begun(), &[]).unwrap();
     let events = [
         Event::Staging { staged: vec![Staged::Path("/x".into()), Staged::Volume("v".to_owned())] },
         Event::Safety { snapshot: "s1".to_owned(), complete: false },
@@ -56,24 +56,24 @@ fn what_was_written_is_read() {
     journal.finish().unwrap();
     assert!(Journal::open(&folder).unwrap().is_none());
     // The next one can begin.
-    Journal::begin(&folder, begun()).unwrap();
+    Journal::begin(&folder, begun(), &[]).unwrap();
 }
 
 #[test]
 fn two_restores_never_meet() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::begin(dir.path(), begun()).unwrap();
-    assert!(matches!(Journal::begin(dir.path(), begun()), Err(Error::Busy)));
+    let journal = Journal::begin(dir.path(), begun(), &[]).unwrap();
+    assert!(matches!(Journal::begin(dir.path(), begun(), &[]), Err(Error::Busy)));
     assert!(matches!(Journal::open(dir.path()), Err(Error::Busy)));
     drop(journal);
-    assert!(matches!(Journal::begin(dir.path(), begun()), Err(Error::Unfinished { .. })));
+    assert!(matches!(Journal::begin(dir.path(), begun(), &[]), Err(Error::Unfinished { .. })));
     assert!(Journal::open(dir.path()).unwrap().is_some());
 }
 
 #[test]
 fn a_journal_that_is_cut_at_any_byte_says_what_was_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let mut journal = Journal::begin(dir.path(), begun()).unwrap();
+    let mut journal = Journal::begin(dir.path(), begun(), &[]).unwrap();
     for event in [Event::Stopping, prepared(), Event::Committed] {
         journal.append(event).unwrap();
     }
@@ -99,7 +99,7 @@ fn a_journal_that_is_cut_at_any_byte_says_what_was_whole() {
 #[test]
 fn damage_before_the_end_is_never_passed_over() {
     let dir = tempfile::tempdir().unwrap();
-    let mut journal = Journal::begin(dir.path(), begun()).unwrap();
+    let mut journal = Journal::begin(dir.path(), begun(), &[]).unwrap();
     for event in [Event::Stopping, Event::Stopped, Event::Swapping] {
         journal.append(event).unwrap();
     }
