@@ -204,6 +204,9 @@ pub struct ContainerSummary {
     /// What is mounted in it.
     #[serde(default, deserialize_with = "nullable")]
     pub mounts: Vec<Mount>,
+    /// When it was made, in seconds since 1970.
+    #[serde(default)]
+    pub created: i64,
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -143,7 +143,9 @@ fn adopt(
         (None, 1) => projects.first().map_or_else(String::new, |name| (**name).clone()),
         _ => return usual,
     };
-    let Some(newest) = mine.iter().rev().find(|found| found.labels.get(PROJECT) == Some(&name)) else { return usual };
+    // Compose makes anew what has changed: the newest tells how the project was started last.
+    let named = mine.iter().rev().filter(|found| found.labels.get(PROJECT) == Some(&name));
+    let Some(newest) = named.max_by_key(|found| found.created) else { return usual };
     let paths = |label: &str| -> Vec<PathBuf> {
         let text = newest.labels.get(label).map(String::as_str).unwrap_or_default();
         text.split(',').filter(|path| !path.is_empty()).map(|path| resolve(directory, path)).collect()
