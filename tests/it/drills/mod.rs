@@ -68,6 +68,27 @@ fn the_comparer_sees_every_failure_of_the_drills() {
     every_failure_is_seen("equipemed").unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// What an upgrade breaks most, and the restore that cannot succeed.
+const SHARE: [Break; 4] = [Break::Image, Break::Migration, Break::All, Break::Newer];
+
+fn comes_back_from_the_share(stack: &'static str) {
+    let (_, outcomes) = run(stack, &SHARE).unwrap_or_else(|error| panic!("{error}"));
+    let wrong = failures(&outcomes);
+    assert!(wrong.is_empty(), "{} of {} failed:\n{}", wrong.len(), outcomes.len(), wrong.join("\n\n"));
+}
+
+#[test]
+fn an_application_with_sqlite_comes_back_from_what_an_upgrade_breaks() {
+    need!(need::root(), need::images(), need::program("sqlite3"), need::program("curl"));
+    comes_back_from_the_share("equipemed");
+}
+
+#[test]
+fn an_application_with_postgresql_under_the_older_compose_comes_back_from_what_an_upgrade_breaks() {
+    need!(need::root(), need::images(), need::program("docker-compose"), need::program("curl"));
+    comes_back_from_the_share("comicpile");
+}
+
 #[test]
 #[ignore = "runs for five minutes: each of the five stacks"]
 fn the_comparer_sees_every_failure_on_every_stack() {

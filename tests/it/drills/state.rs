@@ -157,15 +157,26 @@ fn containers(instance: &Instance) -> Result<BTreeMap<String, Container>, String
 
 fn facts(container: &Value) -> Container {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut environment: Vec<String> = list(&container["Config"]["Env"]).iter().map(Value::to_string).collect();
+    let labels = &container["Config"]["Labels"];
+    // Version 1 of Compose tells a Swarm which container it recreated: no setting of the application's.
+    let by_v1 = labels["com.docker.compose.version"].as_str().is_some_and(|version| version.starts_with("1."));
+    let environment = list(&container["Config"]["Env"]);
+    let environment = environment.iter().map(|line| line.as_str().unwrap_or_default().to_owned());
+    let mut environment: Vec<String> =
+        environment.filter(|line| !(by_v1 && line.starts_with("affinity:container=="))).collect();
     environment.sort();
     let mount =
         |mount: &Value| format!("{} {} {} {}", mount["Type"], mount["Source"], mount["Destination"], mount["RW"]);
     let mut mounts: Vec<String> = list(&container["Mounts"]).iter().map(mount).collect();
     mounts.sort();
     let networks = container["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
-    // An address that nobody chose may be another.
-    let addresses = networks.into_iter().map(|(name, network)| (name, network["IPAMConfig"].clone())).collect();
+    // An address that nobody chose may be another. That nobody chose one is written as nothing, or as a choice of
+    // nothing.
+    let chosen = |network: &Value| match &network["IPAMConfig"] {
+        Value::Object(fields) if fields.is_empty() => Value::Null,
+        chosen => chosen.clone(),
+    };
+    let addresses = networks.into_iter().map(|(name, network)| (name, chosen(&network))).collect();
     Container {
         image: container["Image"].clone(),
         image_name: container["Config"]["Image"].clone(),
@@ -174,8 +185,28 @@ fn facts(container: &Value) -> Container {
         ports: container["HostConfig"]["PortBindings"].clone(),
         addresses,
         restart: container["HostConfig"]["RestartPolicy"].clone(),
-        config_hash: container["Config"]["Labels"]["com.docker.compose.config-hash"].clone(),
+        config_hash: labels["com.docker.compose.config-hash"].clone(),
         running: container["State"]["Running"].clone(),
         health: container["State"]["Health"]["Status"].clone(),
     }
+}
+
+#[test]
+fn how_compose_recreates_a_container_is_no_difference_and_what_it_is_set_up_with_is() {
+    use serde_json::json;
+    let container = |version: &str, environment: &[&str], network: Value| {
+        facts(&json!({
+            "Config": { "Env": environment, "Labels": { "com.docker.compose.version": version } },
+            "NetworkSettings": { "Networks": { "app_default": { "IPAMConfig": network } } },
+        }))
+    };
+    let affinity = "affinity:container==0b5c1d";
+    let first = container("1.29.2", &["PASSWORD=x"], json!({}));
+    assert_eq!(first, container("1.29.2", &["PASSWORD=x", affinity], Value::Null));
+    assert_ne!(first, container("1.29.2", &["PASSWORD=y", affinity], Value::Null));
+    assert_ne!(first, container("1.29.2", &["PASSWORD=x", "affinity:label==disk=ssd"], Value::Null));
+    assert_ne!(first, container("2.26.1", &["PASSWORD=x", affinity], Value::Null));
+    let chosen = |address: &str| container("1.29.2", &["PASSWORD=x"], json!({ "IPv4Address": address }));
+    assert_ne!(first, chosen("172.30.20.60"));
+    assert_ne!(chosen("172.30.20.61"), chosen("172.30.20.60"));
 }
