@@ -208,8 +208,8 @@ impl<'a, 'r> Ahead<'a, 'r> {
         }
         let fetched: Vec<_> = pieces.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        self.reader.pieces(&pieces, workers, &|piece, bytes| {
-            if let Some(place) = fetched.get(piece.target as usize) {
+        self.reader.pieces(&pieces, workers, &|stretch, bytes| {
+            if let Some(place) = fetched.get(stretch.target as usize) {
                 *lock(place) = bytes.map(<[u8]>::to_vec).map_err(str::to_owned);
             }
             !self.monitor.cancelled()

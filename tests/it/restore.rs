@@ -2,8 +2,9 @@
 
 use crate::capture::{Memory, Nobody};
 use crate::compare::{assert_same, paths, same};
+use crate::inject::{Point, Threads, inject};
 use crate::need::{self, need};
-use crate::snap::{Sandbox, copy_folder, exit, id_of};
+use crate::snap::{Sandbox, copy_folder, exit, id_of, restore_args};
 use crate::trees::{Random, mutate, set_mode, set_owner, source_tree};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -309,4 +310,22 @@ fn what_nobody_may_set_is_said() {
     let text = user.run(&["restore", "latest", "--target", "again"]);
     assert!(text.stdout.contains("not as captured") && text.stdout.contains("owned"), "{text}");
     assert_eq!(fs::read_to_string(sandbox.path("target/owned")).ok().as_deref(), Some("owned"));
+}
+
+/// The sync at the end does not tell what an earlier one, of one file, was told.
+#[test]
+fn a_disk_that_refuses_what_was_written_ends_a_restore() {
+    need!(need::strace());
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    fs::create_dir(&source).expect("a folder");
+    fs::write(source.join("large"), Random::new(3).bytes(80 << 20)).expect("a file");
+    sandbox.init();
+    sandbox.create(&source);
+    let point = Point { threads: Threads::Any, name: "fdatasync".to_owned(), number: 1, text: String::new() };
+    let args = restore_args("latest", &sandbox.path("target"));
+    let (run, hit) = inject(&sandbox, &args, &point, "error=EIO").unwrap_or_else(|text| panic!("{text}"));
+    assert!(hit.is_some(), "nothing was synced on the way: {run}");
+    let run = run.expect(&[exit::FAILED]).unwrap_or_else(|text| panic!("{text}"));
+    assert!(run.stderr.contains("make durable"), "{run}");
 }

@@ -25,6 +25,7 @@ mod remove;
 mod tests;
 pub mod unfinished;
 pub mod walk;
+mod writeout;
 mod xattr;
 
 pub use disk::Disk;

@@ -16,6 +16,7 @@ use super::pending::{Hidden, PendingFile};
 use super::place_meta::{Difference, Placed, apply, open_up, reason};
 use super::remove::remove_tree;
 pub use super::unfinished::UNFINISHED_PREFIX;
+use super::writeout::WriteOut;
 use super::{Error, Result};
 use crate::monitor::lock;
 use crate::repo::entry::{Meta, Node};
@@ -53,6 +54,7 @@ pub struct Placer {
     counter: AtomicU64,
     /// Folders on other file systems that were met, one for each, to be synced at the end.
     mounts: Mutex<Vec<(u64, OwnedFd)>>,
+    write_out: Arc<WriteOut>,
 }
 
 impl Placer {
@@ -73,6 +75,7 @@ impl Placer {
             prefix: format!("{UNFINISHED_PREFIX}{run}-"),
             counter: AtomicU64::new(0),
             mounts: Mutex::default(),
+            write_out: Arc::default(),
         })
     }
 
@@ -139,7 +142,7 @@ impl Placer {
     pub fn begin_file(&self, path: &[u8], size: u64) -> Result<PendingFile> {
         let spot = self.beneath.spot(path)?;
         let hidden = self.hidden_name(path)?;
-        PendingFile::new(spot, hidden, path, size, self.options, self.beneath.clone())
+        PendingFile::new(spot, hidden, path, size, self.options, self.beneath.clone(), self.write_out.clone())
             .map_err(|error| Error::io("make the file", path, error))
     }
 
@@ -278,6 +281,7 @@ impl Placer {
     /// A disk refuses: what was placed must be taken for lost.
     pub fn sync(&self) -> Result<()> {
         let failed = |error| Error::io("make durable", b"", error);
+        self.write_out.finish().map_err(|error| Error::io("make durable", b"", error))?;
         rustix::fs::syncfs(self.beneath.root()).map_err(failed)?;
         for (_, dir) in lock(&self.mounts).iter() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

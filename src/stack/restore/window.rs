@@ -3,12 +3,12 @@
 use super::{FolderRestore, Lost, Result};
 use crate::monitor::{Monitor, lock};
 use crate::repo::entry::{Extent, Meta, shown};
-use crate::repo::reader::{Piece, Reader};
+use crate::repo::reader::{Piece, Reader, Stretch};
 use crate::repo::sync::Chain;
 use crate::stack::capture::sqlite::BESIDE;
 use crate::stack::files::{self, Difference, PendingFile, Placer};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Files in one window: as many may be open at once in the worst case.
 pub(super) const WINDOW_FILES: usize = 16_384;
@@ -35,7 +35,7 @@ struct WindowFile {
 
 #[derive(Default)]
 struct Progress {
-    pending: Option<PendingFile>,
+    pending: Option<Arc<PendingFile>>,
     chunks_left: usize,
     failed: bool,
 }
@@ -55,6 +55,19 @@ pub(super) struct Outcome {
 impl WindowFile {
     fn size(&self) -> u64 {
         self.extents.iter().map(Extent::len).sum()
+    }
+
+    /// Gives it up; dropping what was written removes it. False if that has been done before.
+    fn fail(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        !std::mem::replace(&mut *progress, Progress { failed: true, ..Progress::default() }).failed
+    }
+
+    /// Counts so many pieces as written; with the last of them gives the file.
+    fn count(&self, pieces: usize) -> Option<Arc<PendingFile>> {
+        let mut progress = lock(&self.progress);
+        progress.chunks_left = progress.chunks_left.saturating_sub(pieces);
+        if progress.chunks_left == 0 { progress.pending.take() } else { None }
     }
 
     /// Removes what lies beside a database in the target: SQLite would otherwise replay a log of
@@ -124,7 +137,7 @@ impl Window {
             run.without_chunks(file);
         }
         if lock(&run.end).is_none() {
-            reader.pieces(&pieces, options.workers, &|piece, bytes| run.deliver(piece, bytes))?;
+            reader.pieces(&pieces, options.workers, &|stretch, bytes| run.deliver(stretch, bytes))?;
         }
         if let Some(error) = lock(&run.end).take() {
             return Err(error.into());
@@ -197,48 +210,52 @@ impl Run<'_> {
         lock(&self.outcome).lost.push(Lost { path: shown(&file.path), raw: file.path.clone(), message, damage });
     }
 
-    fn deliver(&self, piece: &Piece, bytes: std::result::Result<&[u8], &str>) -> bool {
-        let Some(file) = self.files.get(piece.target as usize) else { return true };
-        let mut progress = lock(&file.progress);
-        if progress.failed {
-            return true;
-        }
-        let is_whole = match bytes {
-            Ok(bytes) => match self.write(file, &mut progress, piece.offset, bytes) {
-                Ok(()) => true,
-                Err(error) => {
+    fn deliver(&self, stretch: &Stretch, bytes: std::result::Result<&[u8], &str>) -> bool {
+        let Some(file) = self.files.get(stretch.target as usize) else { return true };
+        match bytes {
+            Ok(bytes) => {
+                if let Err(error) = self.write(file, stretch, bytes)
+                    && file.fail()
+                {
                     self.refused(file, error);
-                    false
                 }
-            },
-            Err(message) => {
-                self.lost(file, message.to_owned(), true);
-                false
             }
-        };
-        if !is_whole {
-            // Dropping the pending file removes what was written of it.
-            *progress = Progress { failed: true, ..Progress::default() };
+            Err(message) => {
+                if file.fail() {
+                    self.lost(file, message.to_owned(), true);
+                }
+            }
         }
-        self.monitor.advance(u64::from(piece.len));
+        self.monitor.advance(stretch.len);
         lock(&self.end).is_none() && !self.monitor.cancelled()
     }
 
-    fn write(&self, file: &WindowFile, progress: &mut Progress, offset: u64, bytes: &[u8]) -> files::Result<()> {
-        let pending = match &mut progress.pending {
-            Some(pending) => pending,
-            none => none.insert(self.placer.begin_file(&file.path, file.size())?),
-        };
-        pending.write_at(offset, bytes)?;
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        progress.chunks_left -= 1;
-        if progress.chunks_left == 0
-            && let Some(pending) = progress.pending.take()
-        {
+    fn write(&self, file: &WindowFile, stretch: &Stretch, bytes: &[u8]) -> files::Result<()> {
+        let Some(pending) = self.pending(file)? else { return Ok(()) };
+        // Without the lock: a large file is written by all workers.
+        pending.write_at(stretch.offset, bytes)?;
+        self.bytes.fetch_add(stretch.len, Ordering::Relaxed);
+        // Before it is counted: whoever counts the last piece is then the only one who has the file.
+        drop(pending);
+        if let Some(pending) = file.count(stretch.pieces).and_then(Arc::into_inner) {
             // Only now, when the content is whole: until then the old one keeps its log.
             file.clear_beside(self.placer)?;
             self.kept(pending.finish(&file.meta)?);
         }
         Ok(())
+    }
+
+    /// The file as it is being written, begun if it is not yet; `None` if it has failed.
+    fn pending(&self, file: &WindowFile) -> files::Result<Option<Arc<PendingFile>>> {
+        let mut progress = lock(&file.progress);
+        if progress.failed {
+            return Ok(None);
+        }
+        let pending = match &progress.pending {
+            Some(pending) => Arc::clone(pending),
+            None => Arc::new(self.placer.begin_file(&file.path, file.size())?),
+        };
+        progress.pending.get_or_insert_with(|| Arc::clone(&pending));
+        Ok(Some(pending))
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::monitor::lock;
 use crate::repo::entry::{Entry, Extent, Node};
-use crate::repo::reader::{Piece, Reader};
+use crate::repo::reader::{Piece, Reader, Stretch};
 use crate::repo::walk::TreeWalker;
 use crate::repo::{self, Repository, tree::TreeRoot};
 use std::io::{self, Read};
@@ -70,9 +70,9 @@ impl<'r> FileContent<'r> {
         }
         let size = usize::try_from(len).map_err(io::Error::other)?;
         let (window, failure) = (Mutex::new(vec![0; size]), Mutex::new(None));
-        let deliver = |piece: &Piece, bytes: Result<&[u8], &str>| match bytes {
+        let deliver = |stretch: &Stretch, bytes: Result<&[u8], &str>| match bytes {
             Ok(bytes) => {
-                let from = piece.offset as usize;
+                let from = stretch.offset as usize;
                 lock(&window)[from..from + bytes.len()].copy_from_slice(bytes);
                 true
             }
