@@ -235,6 +235,7 @@ fn create_options(args: &CreateArgs) -> commands::create::CreateOptions {
             only: compose.only.clone(),
             files_only: compose.files_only,
             stop: compose.stop,
+            as_is: false,
         },
     }
 }

@@ -37,6 +37,8 @@ pub struct ComposeOptions {
     pub files_only: bool,
     /// Stop everything that writes.
     pub stop: bool,
+    /// What the project names and is not there is no loss.
+    pub as_is: bool,
 }
 
 impl ComposeOptions {
@@ -121,7 +123,8 @@ pub fn prepare(env: &Env, folder: &Folder, options: &CreateOptions) -> Result<Op
         let hint = "give files, volume:NAME, image:NAME or database:NAME";
         Only::parse(text).ok_or_else(|| Error::usage(format!("--only {text} means nothing"), hint))
     });
-    let wish = Wish { only: only.collect::<Result<_>>()?, files_only: said.files_only, stop: said.stop };
+    let (only, as_is) = (only.collect::<Result<_>>()?, said.as_is);
+    let wish = Wish { only, files_only: said.files_only, stop: said.stop, as_is };
     let plan = plan::make(&mut project, &wish)?;
     Ok(Some(Prepared { project, plan, notes: quiet.warnings() }))
 }

@@ -205,6 +205,7 @@ impl Work<'_> {
             compose: ComposeOptions {
                 files: if self.world.ran.is_empty() { files } else { Vec::new() },
                 project: Some(self.project.name.clone()),
+                as_is: true,
                 ..ComposeOptions::default()
             },
         };

@@ -33,12 +33,14 @@ pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observ
             continue;
         }
         if !observed.volumes.contains_key(&found.engine_name) {
-            let reason = if found.external {
-                "the engine has no such external volume"
-            } else {
-                "the engine has no such volume yet"
-            };
-            plan.line("volume", name, "skipped", reason);
+            match (found.external, found.mounts.is_empty()) {
+                _ if wish.as_is => plan.line("volume", name, "skipped", "the engine has no such volume"),
+                (false, true) => plan.line("volume", name, "skipped", "no service mounts it, and it was never made"),
+                (true, _) => {
+                    plan.unprotected("volume", name, "it is not there: the engine has no such external volume")
+                }
+                (false, false) => plan.unprotected("volume", name, "it is not there: the engine has no such volume"),
+            }
             continue;
         }
         let mut item = match volumes::item(&found, observed) {
@@ -113,10 +115,17 @@ pub(super) fn take_images(plan: &mut Plan, project: &Project, observed: &mut Obs
         }
     }
     for found in absent {
-        if found.has_containers && is_selected(&wish.only, SourceKind::Image, &[&found.image, &found.service]) {
+        let excluded = project.rules.get(&found.service).is_some_and(|rules| rules.exclude_all);
+        if !is_selected(&wish.only, SourceKind::Image, &[&found.image, &found.service]) {
+            plan.line("image", found.image, "skipped", NOT_SELECTED);
+        } else if excluded {
+            plan.line("image", found.image, "skipped", "snap.exclude");
+        } else if found.has_containers {
             plan.unprotected("image", &found.image, "the engine does not have it any more, although containers run it");
-        } else {
+        } else if wish.as_is {
             plan.line("image", found.image, "skipped", "the engine does not have it, and nothing runs it");
+        } else {
+            plan.unprotected("image", &found.image, "it is not there: the engine does not have it");
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use super::{binds, dbdir};
 use crate::docker::Status;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
 use crate::stack::compose::{MountKind, files::Role};
+use crate::stack::source::database::Database;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -174,9 +175,13 @@ pub(super) fn fate(server: &str, writers: &BTreeSet<Writer>, plan: &Plan, asked:
     if asked {
         return Fate::Copy(Some(format!("a live copy of {server}'s files, as asked: it may be torn")));
     }
-    let dumped = plan.running.iter().find(|database| writers.iter().any(|w| w.service == database.service));
+    let of = |database: &Database| writers.iter().any(|writer| writer.service == database.service);
+    let dumped = plan.databases.iter().map(|item| &item.database).find(|database| of(database));
     match dumped {
         Some(database) => Fate::Dumped(format!("the dump of {} is the authority", database.service)),
+        None if plan.running.iter().any(of) => Fate::Torn(format!(
+            "{server} writes to it and its dump is not selected: a live copy would be torn; select the database too, or --stop"
+        )),
         None => Fate::Torn(format!(
             "{server} writes to it and there is no dump: a live copy would be torn; --stop or the label snap.stop makes a whole one"
         )),

@@ -26,6 +26,8 @@ pub struct Wish {
     pub files_only: bool,
     /// Stop everything that writes.
     pub stop: bool,
+    /// What the project names and the engine does not have is no loss: the present is kept as it is.
+    pub as_is: bool,
 }
 
 /// A folder to be captured.

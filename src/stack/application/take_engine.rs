@@ -5,15 +5,20 @@ use super::select::Stops;
 use super::take::{Surroundings, Taken};
 use super::{Observed, project::Project};
 use crate::docker::Container;
-use crate::monitor::{Monitor, Unit, Warning};
+use crate::monitor::{Monitor, Quiet, Unit, Warning};
 use crate::repo::entry::Time;
 use crate::repo::manifest::{Authority, Coverage, Detail, Level, SourceKind};
 use crate::repo::writer::Session;
 use crate::repo::{self, SnapshotSet};
 use crate::stack::capture;
-use crate::stack::source::database::{self, Into, Settings, compare, summary};
+use crate::stack::source::database::{self, Database, Into, Settings, compare, summary};
 use crate::stack::source::image::{ImageCapture, KnownImages, Outcome, WantedImage};
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// More of a server's configuration is not read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// The databases that run in the project's containers, by service, and why one that is said to be one is not known.
 pub fn find_databases(project: &Project, observed: &Observed) -> (Vec<DatabaseItem>, Vec<Warning>) {
@@ -27,12 +32,29 @@ pub fn find_databases(project: &Project, observed: &Observed) -> (Vec<DatabaseIt
         let Some(container) = container else { continue };
         let said = project.labels.get(name).map(Settings::from_labels).unwrap_or_default();
         match database::find(container, &said.or(Settings::from_labels(&container.labels))) {
-            Ok(Some(database)) => found.push(DatabaseItem { container: (*container).clone(), database }),
+            Ok(Some(mut database)) => {
+                if let Some(folder) = folder_by_config(observed, container, &database) {
+                    database.keeps_data_in(container, folder);
+                }
+                found.push(DatabaseItem { container: (*container).clone(), database });
+            }
             Ok(None) => {}
             Err(reason) => wrong.push(Warning::missing(format!("database {name}"), reason)),
         }
     }
     (found, wrong)
+}
+
+/// Where the server's own configuration says that its data is; `None` if that says nothing else than its command.
+fn folder_by_config(observed: &Observed, container: &Container, database: &Database) -> Option<PathBuf> {
+    let path = database.config_file(container)?.display().to_string();
+    let quiet = Quiet::default();
+    // What cannot be read says nothing.
+    let mut archive = tar::Archive::new(observed.engine.read_archive(&container.id, &path, &quiet).ok()?);
+    let file = archive.entries().ok()?.next()?.ok()?;
+    let mut text = String::new();
+    file.take(CONFIG_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Database::folder_in(&text)
 }
 
 /// Captures the images of the plan.

@@ -1,5 +1,6 @@
 //! Applications: real containers, run by Compose, captured by the program.
 
+mod absent;
 mod capture;
 mod guard;
 mod model;

@@ -160,7 +160,7 @@ fn kind_of(container: &Container) -> Option<Kind> {
         Some(Kind::Postgresql)
     } else if enough(&mysql) {
         Some(if is_mariadb { Kind::Mariadb } else { Kind::Mysql })
-    } else if enough(&redis) {
+    } else if enough(&redis) || runs(&["redis-server", "valkey-server", "keydb-server"]) {
         Some(Kind::Redis)
     } else {
         None
@@ -183,14 +183,45 @@ fn described(container: &Container, kind: Kind, settings: &Settings) -> Database
         (None, Some(name)) => container.env.get(name).map_or(Password::None, |value| Password::Known(value.to_owned())),
         (None, None) => password,
     };
-    let data = data_folder(container, kind);
-    let holds = |mount: &&Mount| {
-        let at = &mount.destination;
-        kind != Kind::Program && (at.starts_with(&data) || data.starts_with(at)) && at != Path::new("/")
-    };
-    let mounts = container.mounts.iter().filter(holds).cloned().collect();
     let (dump, restore) = (settings.dump.clone(), settings.restore.clone());
-    Database { kind, service, user, password, first, data, mounts, dump, restore }
+    let (data, mounts) = (PathBuf::new(), Vec::new());
+    let mut database = Database { kind, service, user, password, first, data, mounts, dump, restore };
+    database.keeps_data_in(container, data_folder(container, kind));
+    database
+}
+
+impl Database {
+    /// Says where in the container the server keeps its data.
+    pub fn keeps_data_in(&mut self, container: &Container, data: PathBuf) {
+        let holds = |mount: &&Mount| {
+            let at = &mount.destination;
+            self.kind != Kind::Program && (at.starts_with(&data) || data.starts_with(at)) && at != Path::new("/")
+        };
+        self.mounts = container.mounts.iter().filter(holds).cloned().collect();
+        self.data = data;
+    }
+
+    /// The file in the container that may say where the server keeps its data, where the command does not. Servers
+    /// other than Redis leave a mark in that folder as soon as they run; Redis may leave it empty for hours.
+    pub fn config_file(&self, container: &Container) -> Option<PathBuf> {
+        if self.kind != Kind::Redis || option(container, "--dir").is_some() {
+            return None;
+        }
+        let words = container.entrypoint.iter().chain(&container.cmd);
+        let file = words.rev().find(|word| word.ends_with(".conf")).map(PathBuf::from);
+        file.filter(|file| file.is_absolute())
+    }
+
+    /// The folder that a configuration file of the server names.
+    pub fn folder_in(config: &str) -> Option<PathBuf> {
+        let value = |line: &str| {
+            let (name, value) = line.trim().split_once(char::is_whitespace)?;
+            let path = value.trim().trim_matches(['"', '\'']);
+            (name.eq_ignore_ascii_case("dir") && path.starts_with('/')).then(|| PathBuf::from(path))
+        };
+        // The last one counts.
+        config.lines().filter_map(value).next_back()
+    }
 }
 
 fn data_folder(container: &Container, kind: Kind) -> PathBuf {
