@@ -125,6 +125,11 @@ fn told(out: &mut String, style: Style, report: &RollbackReport) {
             let _ = writeln!(out, "  {}", report.trouble);
         }
     }
+    if !report.stopped.is_empty() || !report.started.is_empty() {
+        let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(" ") };
+        let (stopped, seconds) = (list(&report.stopped), text::seconds(report.stop_seconds));
+        let _ = writeln!(out, "  stopped {stopped} in {seconds} · started {}", list(&report.started));
+    }
     if let (Some(safety), Ending::Done) = (&report.safety, report.ending) {
         let _ = writeln!(out, "  to undo this:  snap restore {}", short(safety));
     }

@@ -5,7 +5,7 @@ use crate::commands::application::PlanReport;
 use crate::commands::create::{CreateReport, CreatedSource};
 use crate::monitor::Warning;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
-use crate::stack::application::guard::Repaired;
+use crate::stack::application::guard::{Downtime, Repaired};
 use std::fmt::Write as _;
 
 /// The kinds of line in the order in which they are shown.
@@ -93,7 +93,10 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
         };
         let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
     }
-    let _ = writeln!(out, "  to look:  snap restore {id} --target DIR");
+    if let Some(services) = report.downtime.as_ref().and_then(services_line) {
+        let _ = writeln!(out, "  services:    {services}");
+    }
+    let _ = writeln!(out, "  to go back:  snap restore {id}");
 }
 
 pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired]) {
@@ -150,6 +153,21 @@ fn not_kept(out: &mut String, style: Style, report: &CreateReport) {
     for line in report.coverage.iter().filter(|line| line.state == "not protected") {
         let _ = writeln!(out, "  {} {} {}: {}", style.bad("NOT PROTECTED"), line.kind, line.what, line.reason);
     }
+}
+
+/// In which order services stopped and started, and for how long; `None` if none did.
+fn services_line(down: &Downtime) -> Option<String> {
+    let reversed = |services: &[String]| services.iter().rev().cloned().collect::<Vec<_>>();
+    let mut parts = Vec::new();
+    for (word, services) in [("stopped", reversed(&down.stopped)), ("paused", reversed(&down.paused))] {
+        if !services.is_empty() {
+            parts.push(format!("{word} {}", services.join(" ")));
+        }
+    }
+    let last = parts.last_mut()?;
+    last.push_str(&format!(" in {}", text::seconds(down.stop_seconds)));
+    let again = down.started.join(" ");
+    Some(format!("{} · started {again} · down {}", parts.join(", "), text::seconds(down.down_seconds)))
 }
 
 fn downtime(report: &CreateReport) -> String {

@@ -88,6 +88,12 @@ pub struct RollbackReport {
     pub changes: Vec<String>,
     /// Its steps.
     pub steps: Vec<Step>,
+    /// Services that were stopped, in that order.
+    pub stopped: Vec<String>,
+    /// Services that were started, in that order.
+    pub started: Vec<String>,
+    /// How long stopping took.
+    pub stop_seconds: f64,
     /// How long services were down.
     pub down_seconds: f64,
     /// What the health gate found; absent if it did not come to that.
@@ -113,12 +119,41 @@ impl RollbackReport {
             safety: None,
             changes: entry.changes.clone(),
             steps: Vec::new(),
+            stopped: Vec::new(),
+            started: Vec::new(),
+            stop_seconds: 0.0,
             down_seconds: 0.0,
             verdict: None,
             evidence: Vec::new(),
             kept: Vec::new(),
             left: Vec::new(),
             seconds: 0.0,
+        }
+    }
+}
+
+impl RollbackReport {
+    /// Which services were stopped and started, as the journal says.
+    fn services(&mut self, lines: &[Line]) {
+        let begun = lines.iter().find_map(|line| match &line.event {
+            Event::Begun(begun) => Some(begun),
+            _ => None,
+        });
+        let time = |wanted: fn(&Event) -> bool| {
+            let line = lines.iter().rev().find(|line| wanted(&line.event))?;
+            line.time.parse::<jiff::Timestamp>().ok()
+        };
+        let stopping = time(|event| matches!(event, Event::Stopping));
+        let (Some(begun), Some(stopping)) = (begun, stopping) else { return };
+        self.stopped = begun.ran.iter().rev().map(|ran| ran.service.clone()).collect();
+        self.started = match self.ending {
+            Ending::Done => begun.new_services.iter().map(|service| service.name.clone()).collect(),
+            Ending::PutBack => begun.ran.iter().map(|ran| ran.service.clone()).collect(),
+            // What runs then is what the person must find out.
+            _ => Vec::new(),
+        };
+        if let Some(stopped) = time(|event| matches!(event, Event::Stopped)) {
+            self.stop_seconds = (stopped.duration_since(stopping).as_secs_f64() * 1000.0).round() / 1000.0;
         }
     }
 }
@@ -164,6 +199,7 @@ pub(super) fn report_of(
         }
     };
     report.steps = lines.iter().filter_map(step).collect();
+    report.services(&lines);
     report.safety = lines.iter().rev().find_map(|line| match &line.event {
         Event::Safety { snapshot, .. } => Some(snapshot.clone()),
         _ => None,

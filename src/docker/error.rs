@@ -171,6 +171,11 @@ impl Error {
             _ => None,
         }
     }
+
+    /// What went wrong, with the way out where one is known: where it is told as a part of something else.
+    pub fn with_hint(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; {hint}"))
+    }
 }
 
 /// The engine's error in an I/O error, as streams give it.

@@ -13,7 +13,6 @@ use crate::fs::{create_dir_durable, sync_dir, write_replacing};
 use crate::monitor::{Monitor, Warning, lock};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once};
@@ -51,10 +50,12 @@ struct Record {
 /// How long things stood still.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Downtime {
-    /// Services that were stopped.
+    /// Services that were stopped, those first that others need; they stop in the other order.
     pub stopped: Vec<String>,
-    /// Services that were paused.
+    /// Services that were paused, in the same order.
     pub paused: Vec<String>,
+    /// Services that were started or woken again, in that order.
+    pub started: Vec<String>,
     /// How long stopping took.
     pub stop_seconds: f64,
     /// From the first stop until all ran again.
@@ -134,25 +135,29 @@ impl<'e> Guard<'e> {
     fn release(self, monitor: &dyn Monitor) -> Downtime {
         let failed = start_all(self.engine, &self.containers, monitor);
         disarm_panic();
-        if failed == 0 {
+        if failed.is_empty() {
             forget(&self.record, monitor);
         }
-        let services = |pause| {
-            let of = self.containers.iter().filter(|held| held.pause == pause);
-            of.map(|held| held.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        let services = |which: &dyn Fn(&Held) -> bool| {
+            let mut names: Vec<String> =
+                self.containers.iter().filter(|held| which(held)).map(|held| held.service.clone()).collect();
+            // Containers of one service stand together.
+            names.dedup();
+            names
         };
         Downtime {
-            stopped: services(false),
-            paused: services(true),
+            stopped: services(&|held| !held.pause),
+            paused: services(&|held| held.pause),
+            started: services(&|held| !failed.contains(&held.id)),
             stop_seconds: 0.0,
             down_seconds: self.began.elapsed().as_secs_f64(),
         }
     }
 }
 
-/// Starts what stands still, in order; gives how many could not be.
-fn start_all(engine: &Engine, containers: &[Held], monitor: &dyn Monitor) -> usize {
-    let mut failed = 0;
+/// Starts what stands still, in order; gives the containers that could not be.
+fn start_all(engine: &Engine, containers: &[Held], monitor: &dyn Monitor) -> Vec<String> {
+    let mut failed = Vec::new();
     for held in containers {
         monitor.item(&format!("starting {}", held.name));
         match start(engine, held) {
@@ -165,13 +170,11 @@ fn start_all(engine: &Engine, containers: &[Held], monitor: &dyn Monitor) -> usi
             }
             Ok(()) => {}
             Err(error) if error.is_not_found() => {
-                monitor.warn(&Warning::note(
-                    &held.service,
-                    format!("its container {} has been removed meanwhile", held.name),
-                ));
+                let message = format!("its container {} has been removed meanwhile", held.name);
+                monitor.warn(&Warning::note(&held.service, message));
             }
             Err(error) => {
-                failed += 1;
+                failed.push(held.id.clone());
                 let message = format!("it was stopped for the capture and does not start again: {error}");
                 monitor.warn(&Warning::missing(&held.service, message));
             }
@@ -290,7 +293,10 @@ fn repair_one(path: &Path, monitor: &dyn Monitor) -> Option<Repaired> {
     let engine = match Engine::from_env() {
         Ok(engine) => engine,
         Err(error) => {
-            let message = format!("an interrupted capture has stopped {names}, and they cannot be started: {error}");
+            let message = format!(
+                "an interrupted capture has stopped {names}, and they cannot be started: {}",
+                error.with_hint()
+            );
             monitor.warn(&Warning::note(&record.project, message));
             return Some(Repaired { project: record.project, time: record.time, started: Vec::new(), done: false });
         }
@@ -302,7 +308,7 @@ fn repair_one(path: &Path, monitor: &dyn Monitor) -> Option<Repaired> {
         })
     };
     let standing: Vec<Held> = record.containers.iter().filter(stands).cloned().collect();
-    let done = start_all(&engine, &standing, monitor) == 0;
+    let done = start_all(&engine, &standing, monitor).is_empty();
     let started: Vec<String> = standing.into_iter().map(|held| held.name).collect();
     if done {
         forget(path, monitor);

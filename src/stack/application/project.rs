@@ -62,7 +62,7 @@ pub struct Project {
 /// Compose refuses the project, or a label of snap's is wrong. An engine that does not answer is no error here.
 pub fn load(choice: &Choice, monitor: &dyn Monitor) -> Result<Option<Project>> {
     let asked = Engine::from_env().and_then(|engine| engine.containers(&[]).map(|all| (engine, all)));
-    let asked = asked.map_err(|error| error.to_string());
+    let asked = asked.map_err(|error| error.with_hint());
     let mut selection = Selection {
         directory: choice.directory.clone(),
         files: choice.files.clone(),

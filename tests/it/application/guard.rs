@@ -57,6 +57,7 @@ fn what_writes_is_stopped_and_started_again_and_nothing_else() {
     let report = app.create(&["--stop", "--only", "files", "--only", "volume"], exit::DONE);
     assert_eq!(app.states(), BEFORE);
     assert_eq!(report["downtime"]["stopped"], serde_json::json!(["db", "web"]));
+    assert_eq!(report["downtime"]["started"], serde_json::json!(["db", "web"]));
     assert!(report["downtime"]["down_seconds"].as_f64().expect("a number") > 0.0);
     let levels: Vec<_> = report["snapshot"]["sources"].as_array().expect("a list").iter().collect();
     for source in levels.iter().filter(|source| source["kind"] == "volume") {
@@ -68,6 +69,25 @@ fn what_writes_is_stopped_and_started_again_and_nothing_else() {
         line(&before) == line(&after)
     };
     assert!(!same("-db-") && !same("-web-") && same("-reader-") && same("-once-"), "{before}{after}");
+}
+
+#[test]
+fn a_person_is_told_what_stood_still_in_which_order_and_the_way_back() {
+    need!(docker(), root());
+    let app = app("told");
+    app.sandbox.init();
+    let dir = app.dir.display().to_string();
+    let args = ["create", &dir, "--stop", "--only", "files", "--only", "volume"];
+    let run = app.sandbox.expect(&args, &[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
+    let line = run.stdout.lines().find(|line| line.starts_with("  services:")).unwrap_or_else(|| panic!("{run}"));
+    assert!(line.contains("stopped web db in ") && line.contains(" · started db web · down "), "{line}");
+    // An application goes back as a whole, and not as plain files.
+    let last = run.stdout.lines().last().unwrap_or_else(|| panic!("{run}"));
+    let id = last.strip_prefix("  to go back:  snap restore ").unwrap_or_else(|| panic!("{run}"));
+    assert!(id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{last}");
+    let without = ["create", &dir, "--only", "files"];
+    let run = app.sandbox.expect(&without, &[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
+    assert!(!run.stdout.contains("services:") && run.stdout.contains("no service was stopped"), "{run}");
 }
 
 #[test]

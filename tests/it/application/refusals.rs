@@ -69,7 +69,32 @@ fn without_an_engine_files_are_captured_and_the_rest_is_said_to_be_unprotected()
     }
     let warning = &report["warnings"][0];
     assert_eq!((&warning["incomplete"], &warning["subject"]), (&true.into(), &"images, volumes and databases".into()));
-    assert!(warning["message"].as_str().expect("a text").contains("/nowhere/docker.sock"), "{warning}");
+    let message = warning["message"].as_str().expect("a text");
+    assert!(
+        message.contains("/nowhere/docker.sock") && message.contains("name its socket with DOCKER_HOST"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_restore_without_an_engine_names_the_way_out() {
+    need!(docker(), root());
+    let app = App::new("deadengine", COMPOSE);
+    app.write("conf/a", "x");
+    app.up();
+    app.create(&["--only", "files", "--only", "volume"], exit::DONE);
+    let socket = app.sandbox.path("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket that nobody answers at"));
+    let dead = format!("unix://{}", socket.display());
+    let cases = [("unix:///nowhere/docker.sock", "install and start Docker"), (&dead, "systemctl start docker")];
+    for (host, way) in cases {
+        let mut command = app.sandbox.snap_command(&["restore", "latest", "--yes"]);
+        command.env("DOCKER_HOST", host);
+        let run = crate::snap::run(command, crate::snap::WATCHDOG).expect("a run");
+        assert_eq!(run.code, exit::FAILED, "{run}");
+        assert!(run.stderr.contains(way), "{run}");
+    }
+    assert_eq!(app.states(), ["web running"]);
 }
 
 #[test]
@@ -91,7 +116,9 @@ fn a_user_who_may_not_use_the_engine_is_told_so() {
     assert_eq!(run.code, exit::INCOMPLETE, "{run}");
     let report = run.json();
     let message = report["warnings"][0]["message"].as_str().expect("a text");
-    assert!(message.contains("no permission to use the Docker engine"), "{message}");
+    for words in ["no permission to use the Docker engine", "run snap as root"] {
+        assert!(message.contains(words), "{message}");
+    }
     assert!(coverage(&report, &app.dir).contains(&"bind conf captured".to_owned()), "{report}");
 }
 

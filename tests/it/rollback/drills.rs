@@ -27,7 +27,12 @@ fn a_broken_application_comes_back_as_it_was() {
     let report = restore(&app, "good --yes", exit::DONE);
     assert_eq!(looks(&app), good);
     assert_eq!((report["ending"].as_str(), report["verdict"].as_str()), (Some("done"), Some("healthy")));
-    assert!(report["down_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{report}");
+    for took in ["stop_seconds", "down_seconds"] {
+        assert!(report[took].as_f64().is_some_and(|seconds| seconds > 0.0), "{report}");
+    }
+    let services = |what: &str| serde_json::from_value::<Vec<String>>(report[what].clone()).expect("a list");
+    assert_eq!(services("stopped"), ["web", "back"]);
+    assert_eq!(services("started"), ["back", "web"]);
     let safety = report["safety"].as_str().expect("a safety snapshot").to_owned();
 
     let log = app.sandbox.json("log --last");
@@ -157,7 +162,8 @@ fn parts_come_back_alone() {
     assert_eq!(app.exec("web", "cat /w/index.html").trim(), "hello");
     restore(&app, "good --only file:conf/app.ini --yes", exit::DONE);
     assert_eq!(read("conf/app.ini"), "a = 1\n");
-    restore(&app, "good --only volume:media --yes", exit::DONE);
+    let run = app.sandbox.must("restore good --only volume:media --yes", exit::DONE);
+    assert!(run.stdout.contains("  stopped web back in ") && run.stdout.contains(" · started back web\n"), "{run}");
     assert!(!media.join("new").exists() && media.join("a/picture").exists());
     for (line, code) in [("good --only volume:none --yes", 2), ("good --only nonsense --yes", 2)] {
         app.sandbox.must(&format!("restore {line}"), code);
