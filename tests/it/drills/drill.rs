@@ -1,7 +1,7 @@
 //! One drill: capture a running application, break it, bring it back by `snap restore`, compare.
 
 use super::instance::{Break, Instance};
-use super::state::State;
+use super::state::{Compared, State};
 use crate::snap::{Run, Sandbox, exit, id_of, run};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ pub struct Outcome {
     /// The code with which `snap restore` ended.
     pub code: i32,
     pub seconds: f64,
+    /// How long services were down, as the restore says.
+    pub down_seconds: f64,
     /// Nothing, or all that is wrong.
     pub wrong: Vec<String>,
 }
@@ -62,10 +64,16 @@ impl Drill {
         Ok(Self { instance, sandbox, id, good, create_seconds })
     }
 
+    /// How much is compared after each drill.
+    pub fn compared(&self) -> Compared {
+        self.good.compared()
+    }
+
     /// Breaks the application in one way and brings it back. It is then whole for the next drill, unless the outcome
     /// says otherwise.
     pub fn run(&self, how: Break) -> Outcome {
-        let mut outcome = Outcome { stack: self.instance.stack, how, code: -1, seconds: 0.0, wrong: Vec::new() };
+        let mut outcome =
+            Outcome { stack: self.instance.stack, how, code: -1, seconds: 0.0, down_seconds: 0.0, wrong: Vec::new() };
         let result =
             if how == Break::Newer { self.goes_back(&mut outcome) } else { self.comes_back(how, &mut outcome) };
         outcome.wrong.extend(result.err());
@@ -99,9 +107,12 @@ impl Drill {
 
     fn restore(&self, code: i32, outcome: &mut Outcome) -> Result<(), String> {
         let began = Instant::now();
-        let done = snap(&self.sandbox, &["restore", &self.id, "--yes"], &[])?;
+        let done = snap(&self.sandbox, &["restore", &self.id, "--yes", "--json"], &[])?;
         (outcome.code, outcome.seconds) = (done.code, began.elapsed().as_secs_f64());
-        done.expect(&[code]).map(|_| ())
+        let report = done.expect(&[code])?.try_json()?;
+        outcome.down_seconds =
+            report["down_seconds"].as_f64().ok_or("the restore does not say how long it was down")?;
+        Ok(())
     }
 }
 

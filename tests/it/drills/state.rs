@@ -42,7 +42,34 @@ struct Container {
     health: Value,
 }
 
+/// How much there is to compare.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared {
+    /// Files, folders and links of the project and of its volumes.
+    pub files: usize,
+    pub volumes: usize,
+    pub containers: usize,
+    pub tags: usize,
+    /// Tables, each with all its rows.
+    pub tables: usize,
+    /// What else the servers were asked: columns, indexes, functions, roles, grants.
+    pub answers: usize,
+}
+
 impl State {
+    /// How much of it is compared.
+    pub fn compared(&self) -> Compared {
+        let tables = self.rows.keys().filter(|what| what.contains("rows of ")).count();
+        Compared {
+            files: compare::paths(self.room.path()).len(),
+            volumes: self.volumes.len(),
+            containers: self.containers.len(),
+            tags: self.tags.len(),
+            tables,
+            answers: self.rows.len() - tables,
+        }
+    }
+
     /// Writes down how the application is now; the files of it that are no database's are copied.
     pub fn of(instance: &Instance) -> Result<Self, String> {
         let room = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
