@@ -5,6 +5,7 @@
 use snap::crypto::people::PersonRecipient;
 use snap::docker::{Endpoint, Engine, Image};
 use snap::monitor::Quiet;
+use snap::repo::keys::NewKey;
 use snap::repo::needs::Needs;
 use snap::repo::writer::Session;
 use snap::repo::{Repository, initialise};
@@ -62,7 +63,11 @@ fn capture(engine: &Engine, image: &Image) -> (tempfile::TempDir, Repository, Bo
     let store = LocalStore::at(folder.path().join("repo"));
     store.create_layout().expect("a layout");
     let recipients = [PersonRecipient::parse(RECIPIENT).expect("a recipient")];
-    let secrets = initialise(&store, "me", &recipients, 10, "2026-01-01T00:00:00Z").expect("a repository");
+    let secrets = initialise(
+        &store,
+        &NewKey { name: "me", recipients: &recipients, log_n: 10, created: "2026-01-01T00:00:00Z", strict: true },
+    )
+    .expect("a repository");
     let repository = Repository::open(Arc::new(store), secrets, "me", &folder.path().join("cache")).expect("it opens");
     let monitor = Quiet::default();
     repository.sync_for_writing(&monitor).expect("the catalog");

@@ -28,9 +28,13 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// The repository: a folder. Default: $SNAP_REPO, then snap.toml, then ~/.local/share/snap/repository
-    #[arg(long, global = true, env = "SNAP_REPO", value_name = "PATH", hide_env_values = true)]
+    /// The repository: a folder, or s3://BUCKET/PREFIX. Default: $SNAP_REPO, then snap.toml, then
+    /// ~/.local/share/snap/repository
+    #[arg(long, global = true, env = "SNAP_REPO", value_name = "PLACE", hide_env_values = true)]
     pub repo: Option<String>,
+    /// The server of buckets that are not Amazon's, such as https://minio.example:9000
+    #[arg(long, global = true, env = "SNAP_ENDPOINT", value_name = "URL", hide_env_values = true)]
+    pub endpoint: Option<String>,
     /// A file with your identity (age, or an ssh key). Default: ~/.config/snap/identity.txt
     #[arg(long, global = true, env = "SNAP_IDENTITY", value_name = "FILE", hide_env_values = true)]
     pub identity: Vec<PathBuf>,
@@ -66,7 +70,7 @@ pub struct ScopeArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a repository
-    #[command(after_help = "Example: snap init --repo /mnt/backup/snap\n\
+    #[command(after_help = "Examples: snap init --repo /mnt/backup/snap · snap init --repo s3://vault/clinic\n\
         Without --passphrase or --recipient it makes an identity file for you and says where.\n\
         Exit codes: 0 made · 1 there is one already, or it cannot be written · 2 the folder is not empty")]
     Init(InitArgs),
@@ -161,6 +165,9 @@ pub struct InitArgs {
     /// The key's name [default: user@host]
     #[arg(long, value_name = "NAME")]
     pub key_name: Option<String>,
+    /// Take a server that lets a second object replace a first one: nobody else may ever add keys there
+    #[arg(long)]
+    pub single_writer: bool,
 }
 
 /// See [`Command::Create`].

@@ -3,7 +3,8 @@
 use super::args::Command;
 use crate::commands::Error;
 use crate::stack::{application, compose, files, rollback};
-use crate::{crypto, repo, store};
+use crate::store::{self, Trouble};
+use crate::{crypto, repo};
 use std::process::ExitCode;
 
 /// How the program ends.
@@ -86,6 +87,8 @@ fn exit_of_crypto(error: &crypto::Error) -> Exit {
 fn exit_of_repo(error: &repo::Error) -> Exit {
     match error {
         repo::Error::NoRepository { .. } | repo::Error::NotARepository { .. } => Exit::NoRepository,
+        repo::Error::Store(store::Error::Remote { trouble: Trouble::NoBucket, .. }) => Exit::NoRepository,
+        repo::Error::Store(store::Error::Address { .. }) => Exit::Usage,
         repo::Error::WrongKey { .. } | repo::Error::NotOwner { .. } => Exit::WrongKey,
         repo::Error::NoSnapshot { .. } | repo::Error::Ambiguous { .. } | repo::Error::Key { .. } => Exit::Usage,
         repo::Error::LastComplete { .. } | repo::Error::OtherRepository { .. } => Exit::Usage,
@@ -148,12 +151,44 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
         )),
         Error::Application(application::Error::Busy { .. }) => Some("wait until it has ended".to_owned()),
         Error::Application(application::Error::Docker(error)) => error.hint().map(str::to_owned),
+        Error::Repo(repo::Error::Overwrites { .. }) => Some(
+            "use a server that knows If-None-Match: *, or give --single-writer if nobody else will ever add keys there"
+                .to_owned(),
+        ),
+        Error::Repo(error) if error.is_outage() => hint_of_outage(error),
         Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),
         Error::Identity(crypto::Error::Io { .. }) => {
             Some("name your identity with --identity FILE or SNAP_IDENTITY".to_owned())
         }
         _ => io_kind(error).and_then(|kind| hint_of_io(kind, purpose)),
     }
+}
+
+fn hint_of_outage(error: &repo::Error) -> Option<String> {
+    let (repo::Error::Store(store::Error::Remote { trouble, .. })
+    | repo::Error::Pack(crate::pack::Error::Store(store::Error::Remote { trouble, .. }))) = error
+    else {
+        return None;
+    };
+    let text = match trouble {
+        Trouble::NoBucket => {
+            "make the bucket first, or name another with --repo; --endpoint says which server it is on"
+        }
+        Trouble::Denied => {
+            "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there; prune needs s3:DeleteObject too"
+        }
+        Trouble::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        Trouble::BadCredentials => "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+        Trouble::Clock => "set the clock of this machine, as by NTP",
+        Trouble::Region => "set AWS_REGION to the bucket's region, or --endpoint to its server",
+        Trouble::Unreachable => {
+            "look at the network and --endpoint; run it again: what is stored already is not stored twice"
+        }
+        Trouble::Busy => "run it again later: what is stored already is not stored twice",
+        Trouble::Unable => "see docs/S3.md for what a server has to do",
+        Trouble::Answer => "look whether a proxy or another service answers at this endpoint",
+    };
+    Some(text.to_owned())
 }
 
 fn hint_of_io(kind: std::io::ErrorKind, purpose: Purpose) -> Option<String> {

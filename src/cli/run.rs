@@ -18,6 +18,7 @@ use crate::repo::sync::Chain;
 use crate::repo::{self, Repository};
 use crate::stack::application::guard::repair;
 use crate::stack::files::raise_open_file_limit;
+use crate::store::BUCKET_SCHEME;
 use clap::Parser;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -94,12 +95,16 @@ fn environment(
         Command::Create(args) => args.dir.clone(),
         _ => ".".into(),
     };
-    let repository = match common.repo.clone().filter(|text| !text.is_empty()) {
-        Some(text) => Some(text),
-        None => commands::project::repository_setting(&dir)?,
+    let given = common.repo.clone().filter(|text| !text.is_empty());
+    let endpoint = common.endpoint.clone().filter(|text| !text.is_empty());
+    let wants_endpoint = given.as_ref().is_some_and(|text| text.starts_with(BUCKET_SCHEME)) && endpoint.is_none();
+    let (set, set_endpoint) = match given.is_none() || wants_endpoint {
+        true => commands::project::repository_setting(&dir)?,
+        false => (None, None),
     };
     Ok(Env {
-        repository,
+        repository: given.or(set),
+        endpoint: endpoint.or(set_endpoint),
         identities: common.identity.clone(),
         passphrase_file: common.passphrase_file.clone(),
         folders,
@@ -118,6 +123,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
                 passphrase: args.passphrase,
                 recipients: args.recipient.clone(),
                 key_name: args.key_name.clone(),
+                single_writer: args.single_writer,
             };
             Ok(output.init(&commands::init::init(env, &options)?))
         }
@@ -197,7 +203,7 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
     if args.plan {
         return Ok(output.plan(&commands::application::plan_report(&folder, prepared.as_ref())));
     }
-    if env.repository.is_none() && !env.address()?.join("config").exists() {
+    if env.repository.is_none() && !env.folders.repository().join("config").exists() {
         match commands::init::init(env, &commands::init::InitOptions::default()) {
             Ok(made) => output.first_init(&made),
             // Another `create` has made it a moment ago.

@@ -28,7 +28,7 @@ pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prun
         Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
         --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on";
 
-pub(super) const REPLICATE_HELP: &str = "Examples: snap replicate /mnt/usb/snap · snap replicate --all --verify\n\
+pub(super) const REPLICATE_HELP: &str = "Examples: snap replicate /mnt/usb/snap · snap replicate s3://vault/clinic · snap replicate --all --verify\n\
         It needs no key. The copy is a repository of its own: snap restore --repo COPY. What is forgotten and pruned \
         here stays there, and what is damaged here does not come over.\n\
         Exit codes: 0 the copy has everything · 1 it could not be written · 2 another repository is there · \
@@ -100,7 +100,7 @@ pub struct PruneArgs {
 /// See [`super::args::Command::Replicate`].
 #[derive(Debug, Args)]
 pub struct ReplicateArgs {
-    /// Where to: a folder, or the name of a [replica.NAME] in snap.toml
+    /// Where to: a folder, s3://BUCKET/PREFIX, or the name of a [replica.NAME] in snap.toml
     #[arg(value_name = "PLACE")]
     pub to: Option<String>,
     /// To all replicas of snap.toml

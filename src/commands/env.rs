@@ -7,7 +7,7 @@ use crate::id::RepositoryId;
 use crate::monitor::{Monitor, Warning};
 use crate::repo::keys::{read_keys, unlock};
 use crate::repo::{self, Repository};
-use crate::store::{LocalStore, Store};
+use crate::store::{self, Location, Store};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -86,6 +86,8 @@ fn home_of(user: u32, passwd: &[u8]) -> Option<PathBuf> {
 pub struct Env {
     /// The repository's address as it was given, if it was.
     pub repository: Option<String>,
+    /// The server of buckets whose address names none.
+    pub endpoint: Option<String>,
     /// Identity files as they were given.
     pub identities: Vec<PathBuf>,
     /// A file whose first line is the passphrase.
@@ -138,30 +140,43 @@ impl Drop for SpareFolder {
 }
 
 impl Env {
-    /// The repository's folder: as given, or the default one.
+    /// Where the repository is: as given, or the default folder.
     ///
     /// # Errors
-    /// The address is of a kind that this build does not know.
-    pub fn address(&self) -> Result<PathBuf> {
-        self.repository.as_deref().map_or_else(|| Ok(self.folders.repository()), folder_of)
+    /// The address is none.
+    pub fn location(&self) -> Result<Location> {
+        self.repository
+            .as_deref()
+            .map_or_else(|| Ok(Location::Folder(self.folders.repository())), |text| self.place(text))
+    }
+
+    /// The place that an address names.
+    ///
+    /// # Errors
+    /// It is none that this build knows.
+    pub fn place(&self, text: &str) -> Result<Location> {
+        Location::parse(text, self.endpoint.as_deref()).map_err(|error| {
+            Error::usage(error.to_string(), "give a path, such as /mnt/backup/snap, or s3://BUCKET/PREFIX")
+        })
     }
 
     /// The store of the repository.
     ///
     /// # Errors
-    /// As [`Self::address`].
-    pub fn store(&self) -> Result<LocalStore> {
-        Ok(LocalStore::at(self.address()?))
+    /// As [`Self::location`].
+    pub fn store(&self) -> Result<Arc<dyn Store>> {
+        Ok(store::open(&self.location()?)?)
     }
 
     /// The folders that are snap's own, by device and inode number: they are never captured, compared
     /// or removed as if they were content.
     ///
     /// # Errors
-    /// As [`Self::address`].
+    /// As [`Self::location`].
     pub fn own_folders(&self, repository: &Repository) -> Result<Vec<(u64, u64)>> {
-        let folders = [self.address()?, repository.catalog().folder().to_path_buf()];
-        Ok(folders.iter().filter_map(|folder| std::fs::metadata(folder).ok()).map(|s| (s.dev(), s.ino())).collect())
+        let location = self.location()?;
+        let folders = location.folder().into_iter().chain([repository.catalog().folder()]);
+        Ok(folders.filter_map(|folder| std::fs::metadata(folder).ok()).map(|s| (s.dev(), s.ino())).collect())
     }
 
     /// Opens the repository.
@@ -169,7 +184,7 @@ impl Env {
     /// # Errors
     /// There is none, or nothing at hand opens it.
     pub fn open(&self) -> Result<Repository> {
-        let store: Arc<dyn Store> = Arc::new(self.store()?);
+        let store = self.store()?;
         // Before anything is asked: is there a repository, and one that this version knows? Its config may be
         // lost: whatever has keys is one.
         let config = repo::read_config_bytes(&*store);
@@ -296,24 +311,6 @@ impl Env {
             other => other.map_err(Error::Identity),
         }
     }
-}
-
-/// The folder that an address names.
-///
-/// # Errors
-/// The address is of a kind that this build does not know.
-pub(super) fn folder_of(text: &str) -> Result<PathBuf> {
-    if let Some((scheme, _)) = text.split_once("://")
-        && scheme != "file"
-    {
-        let message = format!("a repository cannot be at {text}: this version knows only folders");
-        return Err(Error::usage(message, "give a path, such as /mnt/backup/snap"));
-    }
-    let path = PathBuf::from(text.strip_prefix("file://").unwrap_or(text));
-    if path.as_os_str().is_empty() {
-        return Err(Error::usage("the repository's address is empty", "give --repo PATH, or unset SNAP_REPO"));
-    }
-    std::path::absolute(&path).map_err(|source| Error::Path { operation: "use", path, source })
 }
 
 fn is_closed(error: &std::io::Error) -> bool {

@@ -7,7 +7,7 @@ use crate::crypto::keyfile::SCRYPT_LOG_N;
 use crate::crypto::people::{PersonIdentity, PersonRecipient, generate_identity_file};
 use crate::fs::create_dir_durable;
 use crate::repo;
-use crate::store::{Kind, LocalStore, ReadStore};
+use crate::store::{Kind, Store};
 use std::path::{Path, PathBuf};
 
 /// How a repository is made.
@@ -19,6 +19,8 @@ pub struct InitOptions {
     pub recipients: Vec<String>,
     /// The key's name; by default user@host.
     pub key_name: Option<String>,
+    /// Nobody else ever writes to it: a store that keeps no first object of a name will do.
+    pub single_writer: bool,
 }
 
 /// What was made.
@@ -46,8 +48,8 @@ pub struct InitReport {
 /// One is there already, the folder has other content, or it cannot be written.
 pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
     let store = env.store()?;
-    refuse_foreign_folder(&store)?;
-    if let Some(report) = heal(env, &store)? {
+    refuse_foreign(&*store)?;
+    if let Some(report) = heal(env, &*store)? {
         return Ok(report);
     }
     if store.size(&crate::store::Key::Config)?.is_some() {
@@ -71,9 +73,16 @@ pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
         None => default_key_name(),
     };
     repo::keys::check_name(&name)?;
-    store.create_layout()?;
-    let _alone = alone(store.root())?;
-    let secrets = repo::initialise(&store, &name, &recipients, SCRYPT_LOG_N, &now_text())?;
+    store.prepare()?;
+    let _alone = env.location()?.folder().map(alone).transpose()?;
+    let first = repo::keys::NewKey {
+        name: &name,
+        recipients: &recipients,
+        log_n: SCRYPT_LOG_N,
+        created: &now_text(),
+        strict: !options.single_writer,
+    };
+    let secrets = repo::initialise(&*store, &first)?;
     Ok(InitReport {
         repository: store.address(),
         id: secrets.repository().to_string(),
@@ -87,7 +96,7 @@ pub fn init(env: &Env, options: &InitOptions) -> Result<InitReport> {
 
 /// A repository that has something in it and whose `config` is lost or altered gets it again; `None` where
 /// that is not so. What an interrupted `init` left has nothing in it.
-fn heal(env: &Env, store: &LocalStore) -> Result<Option<InitReport>> {
+fn heal(env: &Env, store: &dyn Store) -> Result<Option<InitReport>> {
     let config = repo::read_config_bytes(store);
     let lost = match config.and_then(|bytes| repo::config::Config::decode(&store.address(), &bytes)) {
         Ok(_) => false,
@@ -131,25 +140,15 @@ fn alone(root: &Path) -> Result<std::fs::File> {
     Ok(folder)
 }
 
-/// A folder with something in it is not taken over; what an interrupted `init` left is.
-fn refuse_foreign_folder(store: &LocalStore) -> Result<()> {
-    let root = store.root();
-    let entries = match std::fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(Error::Path { operation: "look into", path: root.to_path_buf(), source }),
-    };
-    let ours: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).chain(["keys", "config"]).collect();
-    for entry in entries {
-        let entry = entry.map_err(|source| Error::Path { operation: "look into", path: root.to_path_buf(), source })?;
-        let name = entry.file_name();
-        let known = name.to_str().is_some_and(|name| ours.contains(&name) || name == "lost+found");
-        if !known {
-            let message = format!("{} is not empty: it has {}", root.display(), name.to_string_lossy());
-            return Err(Error::usage(message, "give an empty folder, or one that does not exist yet"));
-        }
+/// A place with something in it is not taken over; what an interrupted `init` left is.
+fn refuse_foreign(store: &dyn Store) -> Result<()> {
+    match store.stranger()? {
+        None => Ok(()),
+        Some(name) => Err(Error::usage(
+            format!("{} is not empty: it has {name}", store.address()),
+            "give an empty place, or one that does not exist yet",
+        )),
     }
-    Ok(())
 }
 
 fn default_identity(env: &Env) -> Result<(PersonRecipient, PathBuf, bool)> {

@@ -45,16 +45,18 @@ impl Project {
     }
 }
 
-/// The repository that `snap.toml` in `dir` names.
+/// Where `snap.toml` in `dir` says that the repository is, and which server buckets are on.
 ///
 /// # Errors
-/// The file is there and cannot be understood.
-pub fn repository_setting(dir: &Path) -> Result<Option<String>> {
+/// The file cannot be understood.
+pub fn repository_setting(dir: &Path) -> Result<(Option<String>, Option<String>)> {
+    let settings = settings::read(dir)?;
     // A relative path is meant from the file's own folder.
-    Ok(settings::read(dir)?.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
+    let repository = settings.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
         true => text,
         false => dir.join(text).to_string_lossy().into_owned(),
-    }))
+    });
+    Ok((repository, settings.endpoint))
 }
 
 /// The project's name: `COMPOSE_PROJECT_NAME` in `.env`, then `name:` in the Compose file.

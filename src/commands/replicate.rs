@@ -6,9 +6,8 @@ use crate::catalog::{Catalog, Place};
 use crate::repo::config::Config;
 use crate::repo::replicate::{self, ReplicateOptions, ReplicateReport};
 use crate::repo::{self, read_config_bytes};
-use crate::store::{LocalStore, ReadStore};
+use crate::store::{self, Location, Store};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// A place for a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub struct Target {
     pub name: String,
     /// Its address.
     pub address: String,
+    /// The server of a bucket, if not the usual one.
+    pub endpoint: Option<String>,
     /// At most so many bytes a second.
     pub bytes_per_second: Option<u64>,
 }
@@ -59,7 +60,12 @@ pub fn targets(settings: &Settings, named: Option<&str>, all: bool) -> Result<Ve
     match (named, all) {
         (Some(text), false) => match known()?.into_iter().find(|target| target.name == text) {
             Some(target) => Ok(vec![target]),
-            None => Ok(vec![Target { name: text.to_owned(), address: text.to_owned(), bytes_per_second: None }]),
+            None => Ok(vec![Target {
+                name: text.to_owned(),
+                address: text.to_owned(),
+                endpoint: None,
+                bytes_per_second: None,
+            }]),
         },
         (None, true) => match known()? {
             none if none.is_empty() => Err(Error::usage(
@@ -78,15 +84,19 @@ pub fn targets(settings: &Settings, named: Option<&str>, all: bool) -> Result<Ve
 /// There is no repository, the replica is another one or the same place, or it cannot be written.
 pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Result<Replica> {
     let from = env.store()?;
-    let folder = super::env::folder_of(&target.address)?;
-    let id = Config::decode(&from.root().display().to_string(), &read_config_bytes(&from)?)?.repository;
-    refuse_same(from.root(), &folder)?;
-    let to = LocalStore::at(&folder);
-    let prepare = || -> repo::Result<()> { Ok(to.create_layout()?) };
-    refuse_foreign(&folder)?;
+    let place = match &target.endpoint {
+        Some(endpoint) => Location::parse(&target.address, Some(endpoint))
+            .map_err(|error| Error::usage(error.to_string(), "see [replica.NAME] in snap.toml"))?,
+        None => env.place(&target.address)?,
+    };
+    let id = Config::decode(&from.address(), &read_config_bytes(&*from)?)?.repository;
+    refuse_same(&env.location()?, &place)?;
+    let to = store::open(&place)?;
+    let prepare = || -> repo::Result<()> { Ok(to.prepare()?) };
+    refuse_foreign(&*to)?;
     let options =
         ReplicateOptions { bytes_per_second: options.bytes_per_second.or(target.bytes_per_second), ..*options };
-    let report = replicate::replicate(&from, &to, &prepare, &options, &*env.monitor)?;
+    let report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
     let last = LastReplication {
         name: target.name.clone(),
         address: target.address.clone(),
@@ -114,24 +124,27 @@ pub fn last_replications(catalog: &Catalog) -> Vec<LastReplication> {
     kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-fn refuse_same(from: &Path, to: &Path) -> Result<()> {
-    let same = matches!((from.canonicalize(), to.canonicalize()), (Ok(a), Ok(b)) if a == b);
+fn refuse_same(from: &Location, to: &Location) -> Result<()> {
+    let same = match (from, to) {
+        (Location::Folder(a), Location::Folder(b)) => {
+            matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
+        (a, b) => a == b,
+    };
     match same {
         true => Err(Error::usage("the replica is the repository itself", "give another place")),
         false => Ok(()),
     }
 }
 
-/// A folder with something in it that is no repository is not taken over.
-fn refuse_foreign(folder: &Path) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    let ours = ["config", "keys", "packs", "index", "snapshots", "marks", "removed", "log", "lost+found"];
-    let foreign = entries.flatten().find(|entry| !ours.iter().any(|name| entry.file_name() == *name));
-    match foreign {
-        Some(entry) if !folder.join("config").exists() => Err(Error::usage(
-            format!("{} is not empty: it has {}", folder.display(), entry.file_name().to_string_lossy()),
-            "give an empty folder, or one that does not exist yet",
+/// A place with something in it that is no repository is not taken over.
+fn refuse_foreign(to: &dyn Store) -> Result<()> {
+    match to.stranger() {
+        Ok(Some(name)) if read_config_bytes(to).is_err() => Err(Error::usage(
+            format!("{} is not empty: it has {name}", to.address()),
+            "give an empty place, or one that does not exist yet",
         )),
+        // Whatever keeps it from being listed is met again, and told, by the replication.
         _ => Ok(()),
     }
 }

@@ -17,6 +17,8 @@ pub const FILE: &str = "snap.toml";
 pub struct Settings {
     /// The repository: a path, from the file's own folder on if it is relative.
     pub repository: Option<String>,
+    /// The server of buckets, such as `https://minio.example:9000`.
+    pub endpoint: Option<String>,
     /// Which snapshots to keep.
     pub retention: Option<Retention>,
     /// Which Compose project it is.
@@ -33,6 +35,8 @@ pub struct Settings {
 pub struct ReplicaSettings {
     /// Its address.
     url: String,
+    /// The server of the bucket there.
+    endpoint: Option<String>,
     /// At most so much a second, such as `5MB`.
     limit: Option<String>,
 }
@@ -45,7 +49,12 @@ impl Settings {
     pub fn replicas(&self) -> Result<Vec<Target>> {
         let one = |(name, settings): (&String, &ReplicaSettings)| {
             let bytes_per_second = settings.limit.as_deref().map(parse_bytes).transpose()?;
-            Ok(Target { name: name.clone(), address: settings.url.clone(), bytes_per_second })
+            Ok(Target {
+                name: name.clone(),
+                address: settings.url.clone(),
+                endpoint: settings.endpoint.clone(),
+                bytes_per_second,
+            })
         };
         self.replica.iter().map(one).collect()
     }

@@ -47,6 +47,7 @@ impl PackReader {
             return Err(damaged(object, "it is larger than any pack can be"));
         }
         let mut want = HEADER_GUESS.min(sealed_bytes);
+        let mut again = true;
         loop {
             let mut prefix = vec![0; usize::try_from(want).unwrap_or(usize::MAX)];
             store.get_range(&key, 0, &mut prefix)?;
@@ -59,6 +60,8 @@ impl PackReader {
                 Err(crypto::Error::HeaderCut { .. }) if want < sealed_bytes && want < AGE_HEADER_BYTES_MAX as u64 => {
                     want = sealed_bytes.min(AGE_HEADER_BYTES_MAX as u64);
                 }
+                // A slip on the way here is not damage; what is so twice is.
+                Err(crypto::Error::Damaged { .. } | crypto::Error::HeaderCut { .. }) if again => again = false,
                 Err(source) => return Err(Error::Crypto { object, source }),
             }
         }
@@ -70,7 +73,14 @@ impl PackReader {
         let range = self.payload.blocks_for(self.sealed_bytes, offset, len as u64).map_err(failed)?;
         buffer.resize(range.sealed_len, 0);
         store.get_range(&self.key, range.sealed_offset, buffer)?;
-        Ok(self.payload.open_blocks(&range, buffer).map_err(failed)?)
+        let mut opened = self.payload.open_blocks(&range, buffer).map(|plain| plain.len());
+        if opened.is_err() {
+            // A slip on the way here is not damage; what is so twice is.
+            store.get_range(&self.key, range.sealed_offset, buffer)?;
+            opened = self.payload.open_blocks(&range, buffer).map(|plain| plain.len());
+        }
+        let plain_len = opened.map_err(failed)?;
+        Ok(buffer.get(range.skip..range.skip + plain_len).unwrap_or_default())
     }
 
     /// The plaintext of the segment at `place`.

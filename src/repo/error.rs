@@ -23,6 +23,15 @@ pub enum Error {
         /// Where.
         address: String,
     },
+    /// A store that lets a second object take the place of a first one.
+    #[error(
+        "the server of {address} lets a second object take the place of one that is there: two who make keys at \
+             the same time would lose one"
+    )]
+    Overwrites {
+        /// Where.
+        address: String,
+    },
     /// A replica of another repository.
     #[error("the repository at {address} is another one")]
     OtherRepository {
@@ -210,8 +219,18 @@ impl Error {
                 | Error::NotByOwner { .. }
                 | Error::Damaged { .. }
                 | Error::Pack(pack::Error::Damaged { .. } | pack::Error::Crypto { .. })
-                | Error::Store(store::Error::NotFound { .. } | store::Error::Short { .. })
+                | Error::Store(
+                    store::Error::NotFound { .. } | store::Error::Short { .. } | store::Error::Altered { .. }
+                )
                 | Error::Pack(pack::Error::Store(store::Error::NotFound { .. } | store::Error::Short { .. }))
         )
+    }
+
+    /// True if a server did not do what it was asked, so that nothing is known of what was asked for.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Error::Store(error) | Error::Pack(pack::Error::Store(error)) => error.is_outage(),
+            _ => false,
+        }
     }
 }

@@ -145,19 +145,27 @@ pub fn unlock(
     }
 }
 
-/// Seals `secrets` to `recipients` as the key `name`, with a card under the MAC key of `signer`.
+/// What a new key is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct NewKey<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// To whom it is sealed.
+    pub recipients: &'a [PersonRecipient],
+    /// The work factor of passphrases.
+    pub log_n: u8,
+    /// The present, RFC 3339.
+    pub created: &'a str,
+    /// Before there is a key, the store must show that it keeps what came first under a name.
+    pub strict: bool,
+}
+
+/// Seals `secrets` as a new key, with a card under the MAC key of `signer`.
 ///
 /// # Errors
-/// The name is taken or no name; the store refuses.
-pub fn put_key(
-    store: &dyn Store,
-    signer: &Secrets,
-    secrets: &Secrets,
-    name: &str,
-    recipients: &[PersonRecipient],
-    log_n: u8,
-    created: &str,
-) -> Result<()> {
+/// The name is taken or no name; the store refuses, or lets a second object take the place of the first.
+pub fn put_key(store: &dyn Store, signer: &Secrets, secrets: &Secrets, new: &NewKey<'_>) -> Result<()> {
+    let NewKey { name, recipients, log_n, created, strict } = *new;
     check_name(name)?;
     let taken = || Error::Key { name: name.to_owned(), problem: "exists already".to_owned() };
     if store.size(&sealed_key(name))?.is_some() {
@@ -179,6 +187,9 @@ pub fn put_key(
         store.remove(&card_key(name))?;
     }
     store.put(&card_key(name), &card)?;
+    if strict && !store.keeps_first(&card_key(name), &card)? {
+        return Err(Error::Overwrites { address: store.address() });
+    }
     match store.put(&sealed_key(name), &sealed)? {
         Put::Created => Ok(()),
         Put::Existed => Err(taken()),
@@ -207,7 +218,8 @@ impl Repository {
                 &writer
             }
         };
-        put_key(&*self.store, &self.secrets, secrets, name, recipients, log_n, created)
+        let new = NewKey { name, recipients, log_n, created, strict: false };
+        put_key(&*self.store, &self.secrets, secrets, &new)
     }
 
     /// Removes a person's key. Who has used it may have kept the secrets: that takes a new epoch.

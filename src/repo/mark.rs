@@ -239,6 +239,7 @@ impl Repository {
                 // It went between the two calls; what it said has been done or is said elsewhere.
                 Err(Error::Store(crate::store::Error::NotFound { .. })) => {}
                 Err(error @ Error::Catalog(_)) => return Err(error),
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => unread.push(Unread {
                     object: object.key.path(),
                     message: Chain(&error).to_string(),

@@ -102,6 +102,7 @@ impl<'r> Reader<'r> {
                 .and_then(|reader| reader.footer(&*self.repository.store).map_err(Error::from));
             let footer = match footer {
                 Ok(footer) => footer,
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => {
                     bad.push((need.pack, Chain(&error).to_string()));
                     continue;
@@ -134,6 +135,7 @@ impl<'r> Reader<'r> {
         for spot in self.locate(id)? {
             match self.read(id, &spot) {
                 Ok(bytes) => return Ok(bytes),
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => first = first.or(Some(error)),
             }
         }

@@ -55,6 +55,7 @@ impl Repository {
                 .and_then(|reader| reader.footer(&*self.store));
             match footer {
                 Ok(footer) => found.push(IndexedPack { id, sealed_bytes, footer }),
+                Err(crate::pack::Error::Store(error)) if error.is_outage() => return Err(error.into()),
                 Err(error) => monitor.warn(&Warning::note(Key::from(id).path(), Chain(&error).to_string())),
             }
             monitor.advance(1);

@@ -16,7 +16,7 @@ use super::{Error, Result, read_config_bytes};
 use crate::id::{RepositoryId, to_hex};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::monitor::{Monitor, Unit};
-use crate::store::{self, Key, Kind, Put, ReadStore, Store, Upload};
+use crate::store::{self, Batch, Key, Kind, Put, ReadStore, Store, Upload};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -188,6 +188,19 @@ struct Copy<'a> {
     report: ReplicateReport,
 }
 
+/// What a batch has been given.
+struct Sent {
+    batch: Box<dyn Batch>,
+    objects: Vec<(Key, u64)>,
+    bytes: u64,
+}
+
+impl Sent {
+    fn to(store: &dyn Store) -> Self {
+        Self { batch: store.batch(), objects: Vec::new(), bytes: 0 }
+    }
+}
+
 /// What became of one object.
 enum Fetched {
     Whole(Box<dyn Upload>),
@@ -257,36 +270,33 @@ impl Copy<'_> {
     }
 
     fn kind(&mut self, kind: Kind, missing: Vec<(Key, u64)>) -> Result<()> {
-        let mut pending: Vec<(Key, u64, Box<dyn Upload>)> = Vec::new();
+        let mut sent = Sent::to(self.to);
         for (key, bytes) in missing {
             if self.monitor.cancelled() {
-                self.commit(kind, pending)?;
+                self.commit(kind, sent)?;
                 return Err(Error::Interrupted);
             }
             self.monitor.item(&key.path());
             match self.fetch(&key, bytes)? {
-                Fetched::Whole(upload) => pending.push((key, bytes, upload)),
+                Fetched::Whole(upload) => {
+                    sent.batch.add(key.clone(), upload)?;
+                    sent.bytes += bytes;
+                    sent.objects.push((key, bytes));
+                }
                 Fetched::Damaged(message) => self.report.damaged.push(NotCopied { object: key.path(), message }),
                 Fetched::Gone => {}
             }
-            let waiting: u64 = pending.iter().map(|(_, bytes, _)| bytes).sum();
-            if waiting >= BATCH_BYTES || pending.len() >= BATCH_OBJECTS {
-                self.commit(kind, std::mem::take(&mut pending))?;
+            if sent.bytes >= BATCH_BYTES || sent.objects.len() >= BATCH_OBJECTS {
+                self.commit(kind, std::mem::replace(&mut sent, Sent::to(self.to)))?;
             }
         }
-        self.commit(kind, pending)
+        self.commit(kind, sent)
     }
 
-    /// Makes what was fetched durable, together.
-    fn commit(&mut self, kind: Kind, pending: Vec<(Key, u64, Box<dyn Upload>)>) -> Result<()> {
-        let mut batch = self.to.batch();
-        let mut copied = Vec::new();
-        for (key, bytes, upload) in pending {
-            batch.add(key.clone(), upload)?;
-            copied.push((key, bytes));
-        }
-        batch.commit()?;
-        for (key, bytes) in copied {
+    /// Makes what was sent durable, together.
+    fn commit(&mut self, kind: Kind, sent: Sent) -> Result<()> {
+        sent.batch.commit()?;
+        for (key, bytes) in sent.objects {
             self.report.objects += 1;
             self.report.bytes += bytes;
             self.report.packs += u64::from(kind == Kind::Pack);
@@ -303,6 +313,7 @@ impl Copy<'_> {
         let message = match hash_of(self.to, key) {
             Ok(name) if is_name(key, &name) => return Ok(()),
             Ok(_) => "its bytes do not fit its name".to_owned(),
+            Err(error) if error.is_outage() => return Err(error.into()),
             Err(error) => Chain(&error).to_string(),
         };
         self.report.replica_damaged.push(NotCopied { object: key.path(), message });
@@ -319,6 +330,7 @@ impl Copy<'_> {
             match self.from.get_range(key, offset, &mut buffer[..piece]) {
                 Ok(()) => {}
                 Err(store::Error::NotFound { .. }) => return Ok(Fetched::Gone),
+                Err(error) if error.is_outage() => return Err(error.into()),
                 Err(error) => return Ok(Fetched::Damaged(Chain(&error).to_string())),
             }
             hasher.update(&buffer[..piece]);

@@ -2,11 +2,10 @@
 
 use super::config::Config;
 use super::fence::Fence;
-use super::keys;
+use super::keys::{self, NewKey};
 use super::{Error, Result};
 use crate::catalog::{Catalog, Place};
 use crate::chunk::{Cutter, Namer};
-use crate::crypto::people::PersonRecipient;
 use crate::crypto::secrets::{Role, Secrets};
 use crate::id::RepositoryId;
 use crate::store::{Key, Put, ReadStore, Store};
@@ -182,19 +181,13 @@ pub fn read_config_bytes(store: &dyn ReadStore) -> Result<Vec<u8>> {
 }
 
 /// Makes a repository in `store`, whose layout exists and is empty, and gives its owner's secrets,
-/// sealed to `recipients` as the key `name`.
+/// sealed as its first key, `first`.
 ///
 /// The key comes first and `config` last: a repository that has `config` can be opened.
 ///
 /// # Errors
-/// One is there already, or the store refuses.
-pub fn initialise(
-    store: &dyn Store,
-    name: &str,
-    recipients: &[PersonRecipient],
-    log_n: u8,
-    created: &str,
-) -> Result<Secrets> {
+/// One is there already, the store refuses, or it lets a second object take the place of the first.
+pub fn initialise(store: &dyn Store, first: &NewKey<'_>) -> Result<Secrets> {
     match store.size(&Key::Config)? {
         None => {}
         Some(_) => return Err(Error::Exists { address: store.address() }),
@@ -208,11 +201,16 @@ pub fn initialise(
     let secrets = Secrets::generate(RepositoryId(id))
         .map_err(|source| Error::Crypto { object: "cannot make the repository's secrets".to_owned(), source })?;
     remove_unfinished(store)?;
-    keys::put_key(store, &secrets, &secrets, name, recipients, log_n, created)?;
-    let config = Config::new(&secrets, created.to_owned()).encode(&secrets)?;
-    match store.put(&Key::Config, &config)? {
-        Put::Created => Ok(secrets),
-        Put::Existed => Err(Error::Exists { address: store.address() }),
+    keys::put_key(store, &secrets, &secrets, first)?;
+    let config = Config::new(&secrets, first.created.to_owned()).encode(&secrets)?;
+    if store.put(&Key::Config, &config)? == Put::Existed {
+        return Err(Error::Exists { address: store.address() });
+    }
+    // Another `init` may have taken it for what an interrupted one left.
+    let key = Key::KeyFile(format!("{}.age", first.name));
+    match store.size(&key)? {
+        Some(_) => Ok(secrets),
+        None => Err(Error::Damaged { object: key.path(), what: "another `snap init` has removed it".to_owned() }),
     }
 }
 

@@ -121,6 +121,7 @@ impl Repository {
             match self.read_index(id) {
                 Ok(packs) => self.catalog.add_index(id, &packs)?,
                 Err(Error::Store(crate::store::Error::NotFound { .. })) if !last => return Ok(false),
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => {
                     let message = format!("{}; what only it lists is not known here", Chain(&error));
                     monitor.warn(&Warning::note(Key::from(id).path(), message));
@@ -254,6 +255,7 @@ impl Repository {
                     set.snapshots.push(self.parse(&row)?);
                     fresh.push(row);
                 }
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => {
                     let message = Chain(&error).to_string();
                     set.unreadable.push(Unreadable { id, message, newer: error.is_newer() });

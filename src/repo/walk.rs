@@ -46,7 +46,7 @@ impl TreeWalker {
     fn chunk(&mut self, reader: &mut Reader<'_>, id: &ChunkId, level: u32, out: &mut Vec<Entry>) -> Result<()> {
         let decoded = match reader.chunk(id) {
             Ok(bytes) => decode_tree_chunk(&bytes, level).map_err(|what| format!("a tree is damaged: {what}")),
-            Err(error) if error.is_catalog_damage() => return Err(error),
+            Err(error) if error.is_catalog_damage() || error.is_outage() => return Err(error),
             Err(error) => Err(Chain(&error).to_string()),
         };
         match decoded {

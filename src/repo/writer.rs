@@ -6,8 +6,8 @@
 //!
 //! A crash before the manifest leaves objects that nothing refers to. Worker threads each own a
 //! [`Sink`]: it names a chunk, asks whether the repository or this session has it, and otherwise
-//! puts it into a pack of its own. Finished packs wait, nameless, until a barrier makes them durable
-//! together; on a long run that happens every gigabyte, so that an interrupted one loses little.
+//! puts it into a pack of its own. Finished packs go into a batch, which a barrier makes durable as a
+//! whole; on a long run that happens every gigabyte, so that an interrupted one loses little.
 
 use super::fence::Fence;
 use super::manifest::{Manifest, Need};
@@ -20,7 +20,7 @@ use crate::id::{ChunkId, PackId, SnapshotId, object_name};
 use crate::limits::{CHECKPOINT_BYTES, CHUNK_BYTES_MAX, INDEX_CHUNKS_TARGET};
 use crate::monitor::lock;
 use crate::pack::{FinishedPack, IndexedPack, PackKind, PackWriter};
-use crate::store::Key;
+use crate::store::{Batch, Key};
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -52,9 +52,11 @@ const SHARDS: usize = 64;
 
 type Fresh = hashbrown::HashMap<ChunkId, (u32, u32)>;
 
+/// Packs that are on their way into the store.
 #[derive(Default)]
 struct Pending {
-    packs: Vec<FinishedPack>,
+    batch: Option<Box<dyn Batch>>,
+    indexed: Vec<IndexedPack>,
     bytes: u64,
     slots: Vec<u32>,
 }
@@ -166,8 +168,11 @@ impl<'r> Session<'r> {
         self.bytes_stored.fetch_add(pack.indexed.sealed_bytes, Ordering::Relaxed);
         let due = {
             let mut pending = lock(&self.pending);
+            // A store on a server begins to send it, and takes its time where it has enough to send.
+            let batch = pending.batch.get_or_insert_with(|| self.repository.store.batch());
+            batch.add(Key::from(pack.indexed.id), pack.upload)?;
             pending.bytes += pack.indexed.sealed_bytes;
-            pending.packs.push(pack);
+            pending.indexed.push(pack.indexed);
             pending.slots.push(slot);
             pending.bytes >= CHECKPOINT_BYTES
         };
@@ -181,16 +186,8 @@ impl<'r> Session<'r> {
     /// The store refuses, or the catalog cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
         let _one_at_a_time = lock(&self.barrier);
-        let Pending { packs, slots, .. } = std::mem::take(&mut *lock(&self.pending));
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let mut batch = self.repository.store.batch();
-        let mut indexed = Vec::with_capacity(packs.len());
-        for pack in packs {
-            batch.add(Key::from(pack.indexed.id), pack.upload)?;
-            indexed.push(pack.indexed);
-        }
+        let Pending { batch, indexed, slots, .. } = std::mem::take(&mut *lock(&self.pending));
+        let Some(batch) = batch else { return Ok(()) };
         batch.commit()?;
         for group in groups(&indexed) {
             let bytes = self.repository.put_index(group)?;

@@ -71,6 +71,11 @@ impl Key {
         }
     }
 
+    /// True if a repository may have something called `name` right below its root.
+    pub fn is_at_root(name: &str) -> bool {
+        matches!(name, "config" | "keys") || Kind::ALL.iter().any(|kind| kind.folder() == name)
+    }
+
     /// The key of an object of `kind` whose file name is `name`, if that is such a name.
     pub fn parse_object(kind: Kind, name: &str) -> Option<Self> {
         from_hex32(name).map(|bytes| Key::Object(kind, bytes))

@@ -148,6 +148,23 @@ impl ReadStore for LocalStore {
         let body = folder.map(|s| format!("{} {} {}", s.stx_ino, s.stx_btime.tv_sec, s.stx_btime.tv_nsec));
         format!("{} {}", self.address(), body.unwrap_or_default())
     }
+
+    fn stranger(&self) -> Result<Option<String>> {
+        let failed = |source| io_error("look into", self.root.display().to_string(), source);
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            // A disk of its own has this.
+            if name != "lost+found" && !name.to_str().is_some_and(Key::is_at_root) {
+                return Ok(Some(name.to_string_lossy().into_owned()));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Files that a killed process left on a file system without nameless files.
@@ -188,6 +205,10 @@ fn list_folder(dir: &Path, shown: &str, kind: Kind, listing: &mut Listing) -> Re
 }
 
 impl Store for LocalStore {
+    fn prepare(&self) -> Result<()> {
+        self.create_layout()
+    }
+
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
         let path = self.path(key);
         let written = self.make_folder(&path).and_then(|()| write_new(&path, bytes, OBJECT_MODE));
@@ -198,8 +219,8 @@ impl Store for LocalStore {
         }
     }
 
-    fn batch(&self) -> Box<dyn Batch + '_> {
-        Box::new(LocalBatch { store: self, staged: Vec::new() })
+    fn batch(&self) -> Box<dyn Batch> {
+        Box::new(LocalBatch { store: self.clone(), staged: Vec::new() })
     }
 
     fn upload(&self) -> Result<Box<dyn Upload>> {
@@ -234,12 +255,12 @@ impl Upload for LocalUpload {
     }
 }
 
-struct LocalBatch<'a> {
-    store: &'a LocalStore,
+struct LocalBatch {
+    store: LocalStore,
     staged: Vec<(Key, StagedFile)>,
 }
 
-impl Batch for LocalBatch<'_> {
+impl Batch for LocalBatch {
     fn add(&mut self, key: Key, upload: Box<dyn Upload>) -> Result<()> {
         match upload.into_any().downcast::<LocalUpload>() {
             Ok(upload) => {

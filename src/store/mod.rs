@@ -5,17 +5,23 @@
 //!
 //! - `put` makes an object visible whole or not at all, and returns only when it is durable.
 //! - `put` of a name that exists leaves the object as it is and says [`Put::Existed`].
-//! - objects given to a [`Batch`] are neither visible nor durable before [`Batch::commit`] returns.
+//! - objects given to a [`Batch`] are durable when [`Batch::commit`] returns; each becomes visible whole, some
+//!   perhaps before.
 //! - `list` is complete or an error; it never returns a part.
 //! - reads return exactly the bytes asked for, or an error.
 
 mod key;
 mod local;
+mod location;
+mod s3;
 
 pub use key::{Key, Kind};
 pub use local::LocalStore;
+pub use location::{BUCKET_SCHEME, Bucket, Location};
+pub use s3::{PATIENCE, PATIENCE_VARIABLE, S3Store};
 
 use std::io;
+use std::sync::Arc;
 
 /// What the store could not do, and on which object.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,27 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A server did not do it.
+    #[error("cannot {operation} {object} in {place}: {trouble}{}",
+        if said.is_empty() { String::new() } else { format!(" ({said})") })]
+    Remote {
+        /// The verb: read, write, list, remove.
+        operation: &'static str,
+        /// The object, or what was to be listed.
+        object: String,
+        /// The bucket and the prefix in it.
+        place: String,
+        /// Why.
+        trouble: Trouble,
+        /// What the server or the network said.
+        said: String,
+    },
+    /// What is stored under a name is not what was put there.
+    #[error("{object} is stored there with other bytes, which do not fit its name")]
+    Altered {
+        /// Its path below the repository's root.
+        object: String,
+    },
     /// An address that is no place for a repository.
     #[error("{address}: {reason}")]
     Address {
@@ -54,6 +81,48 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Error {
+    /// True if nothing is known of the object: who must tell damage from an outage asks this.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Remote { .. })
+    }
+}
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The bucket does not exist.
+    #[error("there is no such bucket")]
+    NoBucket,
+    /// Whoever asks may not.
+    #[error("access is denied")]
+    Denied,
+    /// Nobody said who asks.
+    #[error("there are no credentials")]
+    NoCredentials,
+    /// The credentials are wrong, or no longer right.
+    #[error("the credentials are not accepted")]
+    BadCredentials,
+    /// The server's time is another.
+    #[error("the clock of this machine differs from the server's")]
+    Clock,
+    /// The bucket is elsewhere.
+    #[error("the bucket is in another region, or at another endpoint")]
+    Region,
+    /// No connection, or no answer.
+    #[error("the server cannot be reached or does not answer")]
+    Unreachable,
+    /// The server says that it cannot now.
+    #[error("the server fails again and again")]
+    Busy,
+    /// The server does not know what is asked of it.
+    #[error("the server does not do that")]
+    Unable,
+    /// What came back is no answer.
+    #[error("the answer makes no sense")]
+    Answer,
 }
 
 /// A store's result.
@@ -127,6 +196,19 @@ pub trait ReadStore: Send + Sync {
         self.address()
     }
 
+    /// How many reads at once are of use; 0 where it is the processors that count.
+    fn reads_at_once(&self) -> usize {
+        0
+    }
+
+    /// Something right below the root that is no part of a repository, if there is such a thing.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn stranger(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// By how many seconds a listing may lag behind what others have put or removed. What this process
     /// itself has done is always in it.
     fn listing_lag_seconds(&self) -> u64 {
@@ -143,7 +225,7 @@ pub trait Store: ReadStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put>;
 
     /// Starts a set of objects that become durable together.
-    fn batch(&self) -> Box<dyn Batch + '_>;
+    fn batch(&self) -> Box<dyn Batch>;
 
     /// Starts one object whose name is known only when its last byte is.
     ///
@@ -156,6 +238,35 @@ pub trait Store: ReadStore {
     /// # Errors
     /// The object is still there.
     fn remove(&self, key: &Key) -> Result<()>;
+
+    /// Makes what has to be there before the first object is put.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// True if a second object under a name that is taken is refused, as `put` promises. `key` is there and
+    /// has `bytes`: nothing changes, whatever the answer is.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn keeps_first(&self, key: &Key, bytes: &[u8]) -> Result<bool> {
+        let (_, _) = (key, bytes);
+        Ok(true)
+    }
+}
+
+/// The store at a place. Whether anything is there is not looked at.
+///
+/// # Errors
+/// What the surroundings say of it makes no sense.
+pub fn open(location: &Location) -> Result<Arc<dyn Store>> {
+    Ok(match location {
+        Location::Folder(path) => Arc::new(LocalStore::at(path)),
+        Location::Bucket(bucket) => Arc::new(S3Store::at(bucket)?),
+    })
 }
 
 /// An object that is being written; dropped, it is gone.

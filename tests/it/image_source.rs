@@ -6,6 +6,7 @@ use serde_json::json;
 use snap::crypto::people::PersonRecipient;
 use snap::docker::{Endpoint, Engine, Image};
 use snap::monitor::Quiet;
+use snap::repo::keys::NewKey;
 use snap::repo::manifest::{Detail, ImageDetail, Manifest, SourceEntry};
 use snap::repo::needs::Needs;
 use snap::repo::writer::Session;
@@ -39,7 +40,11 @@ impl Repo {
         let store = LocalStore::at(folder.path().join("repo"));
         store.create_layout().expect("a layout");
         let recipients = [PersonRecipient::parse(RECIPIENT).expect("a recipient")];
-        let secrets = initialise(&store, "me", &recipients, 10, "2026-01-01T00:00:00Z").expect("a repository");
+        let secrets = initialise(
+            &store,
+            &NewKey { name: "me", recipients: &recipients, log_n: 10, created: "2026-01-01T00:00:00Z", strict: true },
+        )
+        .expect("a repository");
         let repository = Repository::open(Arc::new(store), secrets, "me", &folder.path().join("cache"));
         Self { repository: repository.expect("it opens"), folder }
     }

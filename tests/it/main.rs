@@ -34,6 +34,7 @@ mod refusals;
 mod replicate;
 mod restore;
 mod rollback;
+mod s3;
 mod scene;
 mod seeded;
 mod select;

@@ -90,6 +90,8 @@ impl Run {
 pub struct Sandbox {
     root: PathBuf,
     repo: PathBuf,
+    /// What its environment has besides.
+    pub vars: Vec<(&'static str, String)>,
     /// Removes the folder at the end, if the sandbox owns it.
     _owned: Option<tempfile::TempDir>,
 }
@@ -103,7 +105,7 @@ impl Sandbox {
     /// One in `dir`, which goes when the sandbox goes.
     pub fn owning(dir: tempfile::TempDir) -> Self {
         let root = dir.path().to_path_buf();
-        let sandbox = Self { repo: root.join("repo"), root, _owned: Some(dir) };
+        let sandbox = Self { repo: root.join("repo"), root, vars: Vec::new(), _owned: Some(dir) };
         sandbox.lay_out();
         sandbox
     }
@@ -115,7 +117,7 @@ impl Sandbox {
 
     /// One whose repository is elsewhere.
     pub fn with_repo(root: &Path, repo: &Path) -> Self {
-        let sandbox = Self { root: root.to_path_buf(), repo: repo.to_path_buf(), _owned: None };
+        let sandbox = Self { root: root.to_path_buf(), repo: repo.to_path_buf(), vars: Vec::new(), _owned: None };
         sandbox.lay_out();
         sandbox
     }
@@ -158,6 +160,7 @@ impl Sandbox {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.home()).env("TMPDIR", self.path("tmp"));
         command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("SNAP_REPO", self.repo());
+        command.envs(self.vars.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -81,7 +81,7 @@ pub(super) fn read_packs(
     let mut readings = Readings::default();
     if !chosen.is_empty() {
         report.opened = repository.require_owner("open packs").is_ok();
-        readings = read_chosen(repository, listed, &chosen, report.opened, monitor);
+        readings = read_chosen(repository, listed, &chosen, report.opened, monitor)?;
         report.packs_read = (readings.good.len() + readings.bad.len()) as u64;
         report.bytes_read = readings.bytes;
         let bad: Vec<PackId> = readings.bad.keys().copied().collect();
@@ -129,20 +129,27 @@ fn read_chosen(
     chosen: &[PackId],
     open: bool,
     monitor: &dyn Monitor,
-) -> Readings {
+) -> Result<Readings> {
     let size = |id: &PackId| listed.sizes.get(id).copied().unwrap_or(0);
     monitor.phase("reading packs", Unit::Bytes, Some(chosen.iter().map(size).sum()));
     let outcome = Mutex::new(Readings::default());
+    let outage = Mutex::new(None);
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(crate::limits::WORKERS_MAX);
     std::thread::scope(|scope| {
         for _ in 0..workers.min(chosen.len()) {
             scope.spawn(|| {
                 while let Some(id) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if monitor.cancelled() {
+                    if monitor.cancelled() || lock(&outage).is_some() {
                         return;
                     }
-                    let bad = read_pack(repository, *id, listed.indexed.get(id), open);
+                    let bad = match read_pack(repository, *id, listed.indexed.get(id), open) {
+                        Ok(bad) => bad,
+                        Err(error) => {
+                            lock(&outage).get_or_insert(error);
+                            return;
+                        }
+                    };
                     let mut outcome = lock(&outcome);
                     outcome.bytes += size(id);
                     match bad {
@@ -154,15 +161,27 @@ fn read_chosen(
             });
         }
     });
-    outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    if let Some(error) = lock(&outage).take() {
+        return Err(error);
+    }
+    Ok(outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 /// `None` if the pack is sound.
-fn read_pack(repository: &Repository, id: PackId, indexed: Option<&IndexedPack>, open: bool) -> Option<BadPack> {
+///
+/// # Errors
+/// A server does not give it, so that nothing is known of it.
+fn read_pack(
+    repository: &Repository,
+    id: PackId,
+    indexed: Option<&IndexedPack>,
+    open: bool,
+) -> Result<Option<BadPack>> {
     let key = Key::from(id);
     let sealed = match repository.store().get(&key) {
         Ok(sealed) => sealed,
-        Err(error) => return Some(BadPack { problems: vec![Chain(&error).to_string()], lost: None }),
+        Err(error) if error.is_outage() => return Err(error.into()),
+        Err(error) => return Ok(Some(BadPack { problems: vec![Chain(&error).to_string()], lost: None })),
     };
     let mut bad = BadPack { problems: Vec::new(), lost: None };
     if object_name(&sealed) != id.0 {
@@ -175,7 +194,7 @@ fn read_pack(repository: &Repository, id: PackId, indexed: Option<&IndexedPack>,
             Err(error) => bad.problems.push(Chain(&error).to_string()),
         }
     }
-    (!bad.problems.is_empty()).then_some(bad)
+    Ok((!bad.problems.is_empty()).then_some(bad))
 }
 
 /// Gives the chunks that cannot be had. Where the pack's own listing cannot be read the index serves.

@@ -62,6 +62,7 @@ pub(super) fn check_listings(
         if let Key::Object(_, name) = object.key {
             match repository.read_index(IndexId(name)) {
                 Ok(packs) => listed.indexed.extend(packs.into_iter().map(|pack| (pack.id, pack))),
+                Err(error) if error.is_outage() => return Err(error),
                 Err(error) => listed.unread.push((object.key.path(), error)),
             }
         }
@@ -79,6 +80,9 @@ pub(super) fn check_listings(
         if let Key::Object(_, name) = object.key
             && let Err(error) = repository.read_log(LogId(name))
         {
+            if error.is_outage() {
+                return Err(error);
+            }
             findings.fault(object.key.path(), &error);
         }
     }
@@ -111,7 +115,10 @@ pub(super) fn check_snapshots(
 ) -> Result<Vec<Snapshot>> {
     // Read anew, whatever the catalog remembers of them.
     let verified = published.iter().map(|id| (*id, repository.verify_manifest(*id)));
-    let faults: Vec<(SnapshotId, Error)> = verified.filter_map(|(id, result)| Some((id, result.err()?))).collect();
+    let mut faults: Vec<(SnapshotId, Error)> = verified.filter_map(|(id, result)| Some((id, result.err()?))).collect();
+    if let Some((_, error)) = faults.extract_if(.., |(_, error)| error.is_outage()).next() {
+        return Err(error);
+    }
     let mut set = repository.snapshots()?;
     // One that a prune has removed meanwhile is no damage.
     for (id, error) in faults.iter().filter(|(id, _)| !set.removed.contains_key(id)) {

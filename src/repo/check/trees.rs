@@ -133,7 +133,7 @@ impl TreeCheck<'_, '_> {
         self.refer(tree.what, id, None, needs);
         let bytes = match self.reader.chunk(id) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_catalog_damage() => return Err(error),
+            Err(error) if error.is_catalog_damage() || error.is_outage() => return Err(error),
             Err(error) => {
                 if let Some(before) = tree.assembler.gap() {
                     self.entry(tree, &before);

@@ -89,8 +89,17 @@ impl History {
             .map(|number| Actor { handle: Handle::new(&world, number), catalog: dir.path().join(number.to_string()) })
             .collect();
         let person = PersonRecipient::parse(RECIPIENT).unwrap();
-        let secrets =
-            crate::repo::initialise(&actors[0].handle, "k", &[person], 1, "2026-01-01T00:00:00.000000Z").unwrap();
+        let secrets = crate::repo::initialise(
+            &actors[0].handle,
+            &crate::repo::keys::NewKey {
+                name: "k",
+                recipients: &[person],
+                log_n: 1,
+                created: "2026-01-01T00:00:00.000000Z",
+                strict: true,
+            },
+        )
+        .unwrap();
         Arc::new(Self {
             world,
             actors,

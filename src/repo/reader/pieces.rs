@@ -4,7 +4,7 @@ use super::{PackCache, Reader, Spot, missing, verified};
 use crate::id::ChunkId;
 use crate::monitor::lock;
 use crate::repo::entry::Extent;
-use crate::repo::{Repository, Result, sync::Chain};
+use crate::repo::{Error, Repository, Result, sync::Chain};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -70,8 +70,9 @@ impl Reader<'_> {
     /// the reason.
     ///
     /// # Errors
-    /// The catalog is damaged; `deliver` returns false to stop.
+    /// The catalog is damaged, or a server does not give what it has; `deliver` returns false to stop.
     pub fn pieces(&self, pieces: &[Piece], workers: usize, deliver: Deliver<'_>) -> Result<()> {
+        let workers = workers.max(self.repository.store.reads_at_once());
         let mut jobs = Vec::with_capacity(pieces.len());
         for piece in pieces {
             match self.spot(piece, 0)? {
@@ -86,7 +87,7 @@ impl Reader<'_> {
         // What one pack does not have as it should be may be in another: each round asks for the next
         // copy of what the round before could not read.
         while !jobs.is_empty() {
-            let Some(failed) = self.round(&mut jobs, workers, deliver) else { return Ok(()) };
+            let Some(failed) = self.round(&mut jobs, workers, deliver)? else { return Ok(()) };
             jobs.clear();
             for Job { piece, copy, failure, .. } in failed {
                 match self.spot(piece, copy + 1)? {
@@ -113,14 +114,14 @@ impl Reader<'_> {
     }
 
     /// Reads and delivers; gives what could not be read, or `None` if `deliver` wants no more.
-    fn round<'p>(&self, jobs: &mut [Job<'p>], workers: usize, deliver: Deliver<'_>) -> Option<Vec<Job<'p>>> {
+    fn round<'p>(&self, jobs: &mut [Job<'p>], workers: usize, deliver: Deliver<'_>) -> Result<Option<Vec<Job<'p>>>> {
         jobs.sort_unstable_by_key(|job| {
             (job.spot.pack, job.spot.place.offset, job.spot.offset, job.piece.target, job.piece.offset)
         });
         let groups: Vec<&[Job<'p>]> =
             jobs.chunk_by(|a, b| a.spot.pack == b.spot.pack && a.spot.place.offset == b.spot.place.offset).collect();
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let failed = Mutex::new(Vec::new());
+        let failed = Mutex::new(Failed::default());
         let (packs, repository) = (&*self.packs, self.repository);
         std::thread::scope(|scope| {
             for _ in 0..workers.clamp(1, groups.len().max(1)) {
@@ -137,7 +138,10 @@ impl Reader<'_> {
             }
         });
         let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (!stopped.into_inner()).then_some(failed)
+        match failed.outage {
+            Some(error) => Err(error),
+            None => Ok((!stopped.into_inner()).then_some(failed.jobs)),
+        }
     }
 }
 
@@ -171,6 +175,14 @@ impl<'p> Job<'p> {
     }
 }
 
+/// What a round could not read.
+#[derive(Default)]
+struct Failed<'p> {
+    jobs: Vec<Job<'p>>,
+    /// A server does not answer: nothing is known of what is there.
+    outage: Option<Error>,
+}
+
 impl PackCache {
     /// Delivers what one segment holds, and gives to `failed` what it does not hold as it should;
     /// false if `deliver` wants no more.
@@ -179,21 +191,25 @@ impl PackCache {
         repository: &Repository,
         group: &[Job<'p>],
         deliver: Deliver<'_>,
-        failed: &Mutex<Vec<Job<'p>>>,
+        failed: &Mutex<Failed<'p>>,
     ) -> bool {
         let Some(Job { spot, .. }) = group.first() else { return true };
         let segment =
             self.get(repository, spot.pack).and_then(|reader| Ok(reader.segment(&*repository.store, spot.place)?));
         let segment = match segment {
             Ok(segment) => segment,
+            Err(error) if error.is_outage() => {
+                lock(failed).outage.get_or_insert(error);
+                return false;
+            }
             Err(error) => {
                 let message = Chain(&error).to_string();
-                lock(failed).extend(group.iter().map(|job| job.failed(&message)));
+                lock(failed).jobs.extend(group.iter().map(|job| job.failed(&message)));
                 return true;
             }
         };
         let (good, bad): (Vec<&Job<'p>>, Vec<_>) = proven(repository, group, &segment);
-        lock(failed).extend(bad);
+        lock(failed).jobs.extend(bad);
         hand_over(good, &segment, deliver)
     }
 }

@@ -126,7 +126,17 @@ impl Store {
         let store = LocalStore::at(dir.path().join("repository"));
         store.create_layout().expect("a layout");
         let recipient = generate_identity_file(&dir.path().join("identity")).expect("an identity");
-        let secrets = repo::initialise(&store, "owner", &[recipient], 10, "2026-01-01T00:00:00Z").expect("secrets");
+        let secrets = repo::initialise(
+            &store,
+            &repo::keys::NewKey {
+                name: "owner",
+                recipients: &[recipient],
+                log_n: 10,
+                created: "2026-01-01T00:00:00Z",
+                strict: true,
+            },
+        )
+        .expect("secrets");
         let cache = dir.path().join("cache");
         let repository = Repository::open(Arc::new(store), secrets, "owner", &cache).expect("a repository");
         Self { _dir: dir, repository }

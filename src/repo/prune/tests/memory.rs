@@ -216,8 +216,8 @@ impl Store for Handle {
         Ok(Put::Created)
     }
 
-    fn batch(&self) -> Box<dyn Batch + '_> {
-        Box::new(Together { handle: self, objects: Vec::new() })
+    fn batch(&self) -> Box<dyn Batch> {
+        Box::new(Together { handle: self.clone(), objects: Vec::new() })
     }
 
     fn upload(&self) -> Result<Box<dyn Upload>> {
@@ -250,12 +250,12 @@ impl Upload for Bytes {
     }
 }
 
-struct Together<'a> {
-    handle: &'a Handle,
+struct Together {
+    handle: Handle,
     objects: Vec<(Key, Vec<u8>)>,
 }
 
-impl Batch for Together<'_> {
+impl Batch for Together {
     fn add(&mut self, key: Key, upload: Box<dyn Upload>) -> Result<()> {
         match upload.into_any().downcast::<Bytes>() {
             Ok(bytes) => self.objects.push((key, bytes.0)),

@@ -1,0 +1,370 @@
+//! A repository in a bucket of an S3 server.
+//!
+//! The promises of a store are kept as follows. An object is put in one request, or in parts that the
+//! server joins in one, so it is visible whole or not at all; and it is put on the condition that
+//! nothing is there. “Something is there” may be the echo of one's own earlier try, whose answer was
+//! lost, so what is there is read back and compared. Bytes that come back must be as many as were asked
+//! for; whole objects must fit their names, and those whose names do not tell their content must come
+//! twice the same. A 404 is asked again before it is believed.
+//!
+//! Nothing that adds to a repository removes anything: a person who may only put, get and list can
+//! `create` and `replicate`.
+
+mod client;
+mod list;
+mod patience;
+mod trouble;
+mod upload;
+mod watch;
+
+pub use patience::{PATIENCE, PATIENCE_VARIABLE};
+
+use super::location::Bucket;
+use super::{Batch, Error, Key, Kind, Listing, Put, ReadStore, Result, Store, Upload};
+use crate::monitor::lock;
+use client::Client;
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use patience::GivenUp;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+use trouble::{Failure, OddAnswer};
+use upload::{Content, PART_BYTES, S3Batch, S3Upload};
+
+/// How often something that should be there is looked for.
+const LOOKS_MAX: u32 = 3;
+/// How many reads at once keep a usual line busy, each of one segment.
+const READS_AT_ONCE: usize = 8;
+
+/// A store in a bucket.
+#[derive(Debug)]
+pub struct S3Store {
+    shared: Arc<Shared>,
+}
+
+/// What works in the background share.
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    /// `config` and keys that were read: they are never changed, and asked for again and again.
+    small: Mutex<HashMap<Key, Vec<u8>>>,
+}
+
+/// What one try gives.
+type Tried<T> = object_store::Result<T>;
+
+impl S3Store {
+    /// The store at `bucket`. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    /// What the surroundings say of it makes no sense.
+    pub fn at(bucket: &Bucket) -> Result<Self> {
+        let (client, small) = (Client::open(bucket)?, Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { client, small }) })
+    }
+
+    fn client(&self) -> &Client {
+        &self.shared.client
+    }
+}
+
+impl ReadStore for S3Store {
+    fn get(&self, key: &Key) -> Result<Vec<u8>> {
+        if let Some(known) = lock(&self.shared.small).get(key) {
+            return Ok(known.clone());
+        }
+        let bytes = self.client().wait(self.shared.get_proven(key))?;
+        if is_small(key) {
+            lock(&self.shared.small).insert(key.clone(), bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    fn get_range(&self, key: &Key, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let (shared, wanted) = (&self.shared, buffer.len() as u64);
+        let found = self.client().wait(shared.get_range(key, offset, wanted));
+        let short = |found| Error::Short { object: key.path(), wanted: offset + wanted, found };
+        match found {
+            Ok((bytes, size)) if bytes.len() as u64 == wanted => {
+                buffer.copy_from_slice(&bytes);
+                debug_assert!(size >= wanted);
+                Ok(())
+            }
+            Ok((_, size)) => Err(short(size)),
+            Err(GivenUp { failure: Failure::BehindTheEnd, .. }) => Err(short(self.size(key)?.unwrap_or(0))),
+            Err(given_up) => Err(self.client().error("read", key.path(), given_up)),
+        }
+    }
+
+    fn size(&self, key: &Key) -> Result<Option<u64>> {
+        self.client().wait(self.shared.size(key))
+    }
+
+    fn list(&self, kind: Kind) -> Result<Listing> {
+        let names = self.client().wait(list::below(self.client(), kind.folder()))?;
+        Ok(list::of_kind(kind, names))
+    }
+
+    fn list_keys(&self) -> Result<Vec<String>> {
+        let names = self.client().wait(list::below(self.client(), "keys"))?;
+        Ok(names.into_keys().filter(|name| !name.contains('/')).collect())
+    }
+
+    fn address(&self) -> String {
+        self.client().bucket.to_string()
+    }
+
+    fn body(&self) -> String {
+        format!("{} at {}", self.address(), self.client().server)
+    }
+
+    fn reads_at_once(&self) -> usize {
+        READS_AT_ONCE
+    }
+
+    fn stranger(&self) -> Result<Option<String>> {
+        self.client().wait(list::stranger(self.client()))
+    }
+}
+
+impl Store for S3Store {
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
+        let content = Content::Memory(PutPayload::from(bytes.to_vec()));
+        self.client().wait(Shared::store(&self.shared, key, content))
+    }
+
+    fn batch(&self) -> Box<dyn Batch> {
+        Box::new(S3Batch::new(&self.shared))
+    }
+
+    fn upload(&self) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(S3Upload::new()))
+    }
+
+    fn remove(&self, key: &Key) -> Result<()> {
+        lock(&self.shared.small).remove(key);
+        let (client, path) = (self.client(), self.client().path_of(key));
+        let removed = client.wait(client.patience.repeat(0, || client.s3.delete(&path)));
+        match removed {
+            Ok(()) | Err(GivenUp { failure: Failure::Missing, .. }) => Ok(()),
+            Err(given_up) => Err(client.error("remove", key.path(), given_up)),
+        }
+    }
+
+    fn keeps_first(&self, key: &Key, bytes: &[u8]) -> Result<bool> {
+        let client = self.client();
+        let payload = PutPayload::from(bytes.to_vec());
+        let again = client.wait(self.shared.put_once(key, &payload));
+        match again {
+            Ok(()) => Ok(false),
+            Err(GivenUp { failure: Failure::Exists, .. }) => Ok(true),
+            Err(given_up) => Err(client.error("write", key.path(), given_up)),
+        }
+    }
+}
+
+/// True of what is small and has a name that does not tell its content.
+fn is_small(key: &Key) -> bool {
+    matches!(key, Key::Config | Key::KeyFile(_))
+}
+
+impl Shared {
+    /// A slip of the line or of the server's memory is not damage; what is so twice is.
+    async fn get_proven(&self, key: &Key) -> Result<Vec<u8>> {
+        let mut looks = 0;
+        let mut before = None;
+        loop {
+            looks += 1;
+            match self.get(key).await {
+                Ok(bytes) => {
+                    let fits = matches!(key, Key::Object(_, name) if blake3::hash(&bytes).as_bytes() == name);
+                    if fits || before.as_ref() == Some(&bytes) || looks > LOOKS_MAX {
+                        return Ok(bytes);
+                    }
+                    before = Some(bytes);
+                }
+                Err(Error::NotFound { .. }) if looks < LOOKS_MAX => {
+                    tokio::time::sleep(self.client.patience.pause(looks)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn get(&self, key: &Key) -> Result<Vec<u8>> {
+        let (client, path) = (&self.client, self.client.path_of(key));
+        // How long it may take is known only with its size.
+        let head = async || -> Tried<u64> { Ok(client.s3.head(&path).await?.size) };
+        let large = matches!(key, Key::Object(Kind::Pack, _));
+        let size = if large { client.patience.repeat(0, head).await } else { Ok(1 << 20) };
+        let failed = |given_up| client.error("read", key.path(), given_up);
+        let size = size.map_err(failed)?;
+        let got = client.patience.repeat(size, || whole(client, &path)).await;
+        got.map_err(failed)
+    }
+
+    /// The bytes, and the whole object's size.
+    async fn get_range(&self, key: &Key, offset: u64, wanted: u64) -> std::result::Result<(Vec<u8>, u64), GivenUp> {
+        let (client, path) = (&self.client, self.client.path_of(key));
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let got = client.patience.repeat(wanted, || range(client, &path, offset, wanted)).await;
+            match got {
+                Err(GivenUp { failure: Failure::Missing, .. }) if looks < LOOKS_MAX => {
+                    tokio::time::sleep(client.patience.pause(looks)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn size(&self, key: &Key) -> Result<Option<u64>> {
+        let (client, path) = (&self.client, self.client.path_of(key));
+        match client.patience.repeat(0, || client.s3.head(&path)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(GivenUp { failure: Failure::Missing, .. }) => Ok(None),
+            Err(given_up) => Err(client.error("look for", key.path(), given_up)),
+        }
+    }
+
+    async fn put_once(&self, key: &Key, payload: &PutPayload) -> std::result::Result<(), GivenUp> {
+        let (client, path) = (&self.client, self.client.path_of(key));
+        let bytes = payload.content_length() as u64;
+        let put = || client.s3.put_opts(&path, payload.clone(), PutMode::Create.into());
+        client.patience.repeat(bytes, put).await.map(drop)
+    }
+
+    /// Stores an object if nothing is there under its name.
+    async fn store(shared: &Arc<Self>, key: &Key, content: Content) -> Result<Put> {
+        let client = &shared.client;
+        let failed = |given_up| client.error("write", key.path(), given_up);
+        let payload = match content {
+            Content::File(file, bytes) => return shared.store_parts(key, &file, bytes).await,
+            Content::Memory(payload) => payload,
+        };
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let tries = match shared.put_once(key, &payload).await {
+                Ok(()) => return Ok(Put::Created),
+                Err(GivenUp { failure: Failure::Exists, tries }) => tries,
+                Err(given_up) => return Err(failed(given_up)),
+            };
+            match (shared.compare(key, &payload).await?, key) {
+                // Nobody else could have written what is random in them.
+                (Found::Same, Key::Config | Key::KeyFile(_)) => return Ok(Put::Created),
+                (Found::Same, _) if tries > 1 || looks > 1 => return Ok(Put::Created),
+                (Found::Same, _) | (Found::Other, Key::Config | Key::KeyFile(_)) => return Ok(Put::Existed),
+                // Another's try was in the way, or what was there has gone.
+                (Found::Nothing, _) if looks < LOOKS_MAX => {
+                    tokio::time::sleep(client.patience.pause(looks)).await;
+                }
+                (Found::Other | Found::Nothing, _) => return Err(Error::Altered { object: key.path() }),
+            }
+        }
+    }
+
+    /// What is there under a name where nothing should be, or the same.
+    async fn compare(&self, key: &Key, payload: &PutPayload) -> Result<Found> {
+        match self.get_proven(key).await {
+            Ok(there) => {
+                let same = there.len() == payload.content_length() && {
+                    let mut rest = there.as_slice();
+                    payload.iter().all(|piece| {
+                        let (now, behind) = rest.split_at(piece.len().min(rest.len()));
+                        rest = behind;
+                        now == &piece[..]
+                    })
+                };
+                Ok(if same { Found::Same } else { Found::Other })
+            }
+            Err(Error::NotFound { .. }) => Ok(Found::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends what is too large for one request.
+    async fn store_parts(&self, key: &Key, file: &File, bytes: u64) -> Result<Put> {
+        let (client, path) = (&self.client, self.client.path_of(key));
+        let failed = |given_up| client.error("write", key.path(), given_up);
+        match self.size(key).await? {
+            Some(there) if there == bytes => return Ok(Put::Existed),
+            Some(_) => return Err(Error::Altered { object: key.path() }),
+            None => {}
+        }
+        let id = client.patience.repeat(0, || client.s3.create_multipart(&path)).await.map_err(failed)?;
+        let sent = self.send_parts(key, &path, &id, file, bytes).await;
+        if sent.is_err() {
+            // Who may not abort it leaves parts that nobody sees; the server's rules for such clear them away.
+            let _ = client.s3.abort_multipart(&path, &id).await;
+        }
+        sent?;
+        match self.size(key).await? {
+            Some(there) if there == bytes => Ok(Put::Created),
+            _ => Err(Error::Altered { object: key.path() }),
+        }
+    }
+
+    async fn send_parts(&self, key: &Key, path: &Path, id: &String, file: &File, bytes: u64) -> Result<()> {
+        let client = &self.client;
+        let failed = |given_up| client.error("write", key.path(), given_up);
+        let mut parts = Vec::new();
+        while (parts.len() as u64) * PART_BYTES < bytes {
+            let number = parts.len();
+            let offset = number as u64 * PART_BYTES;
+            let len = PART_BYTES.min(bytes - offset);
+            let mut part = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+            let object = || format!("a part of {key} back");
+            file.read_exact_at(&mut part, offset).map_err(|source| Error::Io {
+                operation: "read",
+                object: object(),
+                source,
+            })?;
+            let payload = PutPayload::from(part);
+            let send = || client.s3.put_part(path, id, number, payload.clone());
+            parts.push(client.patience.repeat(len, send).await.map_err(failed)?);
+        }
+        let complete = || client.s3.complete_multipart(path, id, parts.clone());
+        match client.patience.repeat(0, complete).await {
+            Ok(_) => Ok(()),
+            // An earlier try has completed it, and the parts are gone: the object's size tells.
+            Err(GivenUp { failure: Failure::Missing, tries }) if tries > 1 => Ok(()),
+            Err(given_up) => Err(failed(given_up)),
+        }
+    }
+}
+
+/// What is stored under a name.
+enum Found {
+    Same,
+    Other,
+    Nothing,
+}
+
+async fn whole(client: &Client, path: &Path) -> Tried<Vec<u8>> {
+    let answer = client.s3.get_opts(path, GetOptions::default()).await?;
+    let size = answer.meta.size;
+    let bytes = answer.bytes().await?;
+    if bytes.len() as u64 != size {
+        return Err(OddAnswer(format!("{} of {size} bytes came", bytes.len())).into());
+    }
+    Ok(bytes.into())
+}
+
+async fn range(client: &Client, path: &Path, offset: u64, wanted: u64) -> Tried<(Vec<u8>, u64)> {
+    let range = Some(GetRange::Bounded(offset..offset + wanted));
+    let answer = client.s3.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
+    let (size, promised) = (answer.meta.size, answer.range.end - answer.range.start);
+    let bytes = answer.bytes().await?;
+    if bytes.len() as u64 != promised {
+        return Err(OddAnswer(format!("{} of {promised} bytes came", bytes.len())).into());
+    }
+    Ok((bytes.into(), size))
+}
