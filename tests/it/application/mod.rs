@@ -55,7 +55,7 @@ impl App {
         let label = format!("label=com.docker.compose.project={}", self.name);
         let ids = output(Command::new("docker").args(["ps", "-aq", "--filter", &label]));
         if !ids.is_empty() {
-            output(Command::new("docker").args(["rm", "-f"]).args(ids.lines()));
+            output(Command::new("docker").args(["rm", "-f", "-v"]).args(ids.lines()));
         }
         let mut command = self.sandbox.command("docker");
         command.arg("compose").args(["-p", &self.name, "down", "-v", "-t", "0", "--remove-orphans"]);

@@ -14,6 +14,7 @@ use crate::need::{self, need};
 use drill::{Drill, Outcome};
 use instance::{Break, Instance};
 use state::State;
+use std::sync::Mutex;
 
 /// The stacks, in the order of `fixtures/stacks/README.md`.
 const STACKS: [&str; 5] = ["mailserver", "equipemed", "mgmt-vibe", "comicpile", "obcms"];
@@ -103,14 +104,32 @@ fn all_forty_drills() {
     let chosen = std::env::var("SNAP_DRILL_STACKS").unwrap_or_else(|_| STACKS.join(" "));
     let letters = std::env::var("SNAP_DRILL_LETTERS").unwrap_or_else(|_| "abcdefgh".to_owned());
     let ways: Vec<Break> = Break::ALL.into_iter().filter(|how| letters.contains(how.told().0)).collect();
-    let mut rows = Vec::new();
-    let mut wrong = Vec::new();
-    for stack in STACKS.into_iter().filter(|stack| chosen.split_whitespace().any(|name| name == *stack)) {
-        match run(stack, &ways) {
-            Ok((drill, outcomes)) => {
-                wrong.extend(failures(&outcomes));
-                let (create_seconds, compared) = (drill.create_seconds, drill.compared());
-                rows.push(report::Row { stack, create_seconds, compared, outcomes });
+    let stacks = STACKS.into_iter().filter(|stack| chosen.split_whitespace().any(|name| name == *stack));
+    let (stacks, done) = (Mutex::new(stacks), Mutex::new(Vec::new()));
+    // Two side by side: most of a drill is waiting for servers.
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = stacks.lock().expect("a lock").next();
+                    let Some(stack) = next else { break };
+                    let row = run(stack, &ways).map(|(drill, outcomes)| {
+                        let (create_seconds, compared) = (drill.create_seconds, drill.compared());
+                        report::Row { stack, create_seconds, compared, outcomes }
+                    });
+                    done.lock().expect("a lock").push((stack, row));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("a lock");
+    done.sort_by_key(|(stack, _)| STACKS.iter().position(|name| name == stack));
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    for (_, row) in done {
+        match row {
+            Ok(row) => {
+                wrong.extend(failures(&row.outcomes));
+                rows.push(row);
             }
             Err(error) => wrong.push(error),
         }

@@ -4,7 +4,7 @@
 use super::drill::Outcome;
 use super::instance::{Break, docker};
 use super::state::Compared;
-use crate::snap::{WATCHDOG, run};
+use crate::snap::{WATCHDOG, program, run};
 use std::fmt::Write;
 use std::process::{Command, Stdio};
 
@@ -86,7 +86,11 @@ fn setting() -> String {
         field("/proc/cpuinfo", "model name"),
         said("uname", &["-r"]),
         env!("CARGO_PKG_VERSION"),
-        if std::env::var_os("SNAP_BIN").is_some() { "a release build" } else { "the tests' build, which is slower" },
+        if program().components().any(|part| part.as_os_str() == "release") {
+            "a release build"
+        } else {
+            "the tests' build, which is slower"
+        },
         engine.trim(),
         said("docker", &["compose", "version", "--short"]),
         said("docker-compose", &["version", "--short"]),
@@ -113,5 +117,5 @@ SQLite database is captured while it is used.
 const KEY: &str = "
 Seconds from the command to its end, and, of them, how long services were down: from the first stop until the last had
 proved itself. A restore that must fail (h) gives the application a minute to become healthy, and then goes back.
-Other work ran on the machine beside: `docs/BENCHMARKS.md` has the times of a quiet one.
+Two stacks were drilled side by side, and other work ran beside: `docs/BENCHMARKS.md` has the times of a quiet machine.
 ";
