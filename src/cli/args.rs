@@ -2,6 +2,7 @@
 
 use super::checked;
 use super::compose_args::ComposeArgs;
+use super::mend::RepairArgs;
 pub use super::restore_args::RestoreArgs;
 use super::upkeep::{self, ForgetArgs, PruneArgs, ReplicateArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,6 +104,9 @@ pub enum Command {
         Exit codes: 0 sound · 4 damage found, all of it listed · 10 no repository · 11 wrong key · 130 interrupted"
     )]
     Check(CheckArgs),
+    /// Mend the repository: from a replica, from its own packs, from live files
+    #[command(after_help = super::mend::HELP)]
+    Repair(RepairArgs),
     /// Forget snapshots: those that a policy does not keep, or by name
     #[command(after_help = upkeep::FORGET_HELP)]
     Forget(ForgetArgs),

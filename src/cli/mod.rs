@@ -7,6 +7,7 @@ mod compose_args;
 mod exit;
 mod listing;
 mod manual;
+mod mend;
 mod progress;
 mod prompt;
 mod render;

@@ -4,6 +4,7 @@ use super::args::{Cli, Command, Common, CreateArgs, KeyCommand, RoleArg, ScopeAr
 use super::back;
 use super::exit::{Exit, Purpose, exit_of, hint_of};
 use super::manual;
+use super::mend;
 use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
 use super::render::Output;
@@ -148,6 +149,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
             }
             with_open(env, opened, |repository| Ok(output.check(&commands::check::check(env, repository, reading)?)))
         }
+        Command::Repair(args) => mend::repair(env, args, output),
         Command::Forget(args) => upkeep::forget(env, args, output),
         Command::Prune(args) => upkeep::prune(env, args, output),
         Command::Replicate(args) => upkeep::replicate(env, args, output),

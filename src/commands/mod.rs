@@ -15,6 +15,7 @@ pub mod list;
 pub mod log;
 pub mod project;
 pub mod prune;
+pub mod repair;
 pub mod replicate;
 pub mod restore;
 mod restore_parts;

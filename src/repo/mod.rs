@@ -20,6 +20,7 @@ pub mod prune;
 pub mod reader;
 pub mod record;
 mod relist;
+pub mod repair;
 pub mod replicate;
 mod repository;
 pub mod retention;

@@ -21,8 +21,7 @@ use crate::limits::{CHECKPOINT_BYTES, CHUNK_BYTES_MAX, INDEX_CHUNKS_TARGET};
 use crate::monitor::lock;
 use crate::pack::{FinishedPack, IndexedPack, PackKind, PackWriter};
 use crate::store::{Batch, Key};
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,6 +76,9 @@ pub struct Session<'r> {
     known_is_empty: bool,
     /// The deletions that were known when it began.
     fence: Fence,
+    /// Only these chunks are stored; absent where all are.
+    only: Option<HashSet<ChunkId>>,
+    chunks_added: AtomicU64,
 }
 
 impl<'r> Session<'r> {
@@ -99,7 +101,21 @@ impl<'r> Session<'r> {
                 Some(fence) => fence,
                 None => repository.fence()?,
             },
+            only: None,
+            chunks_added: AtomicU64::new(0),
         })
+    }
+
+    /// Stores only the chunks `wanted`, to mend what has lost them. Such a session commits no snapshot: what
+    /// it says of the place of other chunks means nothing.
+    #[must_use]
+    pub fn only(self, wanted: HashSet<ChunkId>) -> Self {
+        Self { only: Some(wanted), ..self }
+    }
+
+    /// How many chunks it has added.
+    pub fn chunks_added(&self) -> u64 {
+        self.chunks_added.load(Ordering::Relaxed)
     }
 
     /// How this session refers to segments that an older manifest needs; `None` if the repository
@@ -290,6 +306,9 @@ impl Sink<'_, '_> {
             return Err(Error::Damaged { object: "a new chunk".to_owned(), what });
         }
         let id = session.repository.namer.name(plain);
+        if session.only.as_ref().is_some_and(|only| !only.contains(&id)) {
+            return Ok(Stored { id, pack: PackRef::Known(u32::MAX), segment: 0, added: false });
+        }
         if let Some((slot, segment)) = lock(session.shard(&id)).get(&id) {
             return Ok(Stored { id, pack: PackRef::New(*slot), segment: *segment, added: false });
         }
@@ -320,6 +339,7 @@ impl Sink<'_, '_> {
         }
         pack.add(id, plain);
         session.bytes_new.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        session.chunks_added.fetch_add(1, Ordering::Relaxed);
         if pack.segment_is_full() {
             pack.close_segment(&mut self.compressor)?;
             if pack.is_full() {

@@ -49,6 +49,9 @@ impl Kind {
     }
 }
 
+/// The folder for what was damaged and has been replaced.
+pub(super) const DAMAGED: &str = "damaged";
+
 /// The name of one object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -71,9 +74,14 @@ impl Key {
         }
     }
 
+    /// Where a copy of it is kept once it is damaged; `number` tells several from each other.
+    pub(super) fn path_aside(&self, number: u32) -> String {
+        format!("{DAMAGED}/{}-{number}", self.path().replace('/', "-"))
+    }
+
     /// True if a repository may have something called `name` right below its root.
     pub fn is_at_root(name: &str) -> bool {
-        matches!(name, "config" | "keys") || Kind::ALL.iter().any(|kind| kind.folder() == name)
+        matches!(name, "config" | "keys" | DAMAGED) || Kind::ALL.iter().any(|kind| kind.folder() == name)
     }
 
     /// The key of an object of `kind` whose file name is `name`, if that is such a name.

@@ -4,16 +4,20 @@
 //! link, which never replaces anything (see [`crate::fs::StagedFile`]). A batch syncs all its files,
 //! links them, and syncs each folder once.
 
+use super::key::DAMAGED;
 use super::{Batch, Error, Key, Kind, Listed, Listing, Put, ReadStore, Result, Store, Upload};
-use crate::fs::{PRIVATE_DIR, StagedFile, create_dir_durable, parent_of, sync_dir, write_new};
+use crate::fs::{PRIVATE_DIR, StagedFile, create_dir_durable, parent_of, sync_dir, write_new, write_replacing};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Objects belong to their owner and are never changed.
 const OBJECT_MODE: u32 = 0o400;
+
+/// Copies of one object that are kept aside, each damaged in another way.
+const ASIDE_MAX: u32 = 99;
 
 /// A store in a local folder.
 #[derive(Debug, Clone)]
@@ -207,6 +211,36 @@ fn list_folder(dir: &Path, shown: &str, kind: Kind, listing: &mut Listing) -> Re
 impl Store for LocalStore {
     fn prepare(&self) -> Result<()> {
         self.create_layout()
+    }
+
+    fn keep_aside(&self, key: &Key) -> Result<String> {
+        let failed = |source| io_error("keep a copy of", key.path(), source);
+        let path = self.path(key);
+        let own = std::fs::metadata(&path).map_err(|source| read_error(key, source))?;
+        let folder = self.root.join(DAMAGED);
+        create_dir_durable(&folder).map_err(failed)?;
+        for number in 1..=ASIDE_MAX {
+            let aside = key.path_aside(number);
+            match std::fs::hard_link(&path, self.root.join(&aside)) {
+                Ok(()) => {}
+                // An interrupted run has made it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let there = std::fs::metadata(self.root.join(&aside)).map_err(failed)?;
+                    if (there.dev(), there.ino()) != (own.dev(), own.ino()) {
+                        continue;
+                    }
+                }
+                Err(source) => return Err(failed(source)),
+            }
+            sync_dir(&folder).map_err(failed)?;
+            return Ok(aside);
+        }
+        Err(failed(ErrorKind::AlreadyExists.into()))
+    }
+
+    fn overwrite(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        let path = self.path(key);
+        write_replacing(&path, bytes, OBJECT_MODE).map_err(|source| io_error("replace", key.path(), source))
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {

@@ -239,6 +239,26 @@ pub trait Store: ReadStore {
     /// The object is still there.
     fn remove(&self, key: &Key) -> Result<()>;
 
+    /// Keeps a second copy of what is there under `key` in the folder `damaged`, where no repository looks, and
+    /// says under which path.
+    ///
+    /// # Errors
+    /// Nothing is there, or no copy can be made.
+    fn keep_aside(&self, key: &Key) -> Result<String> {
+        Err(Error::Address { address: self.address(), reason: format!("no copy of {key} can be kept there") })
+    }
+
+    /// Puts `bytes` in the place of what is there, whole: whoever reads sees one or the other. For what does
+    /// not fit its name, after [`Store::keep_aside`].
+    ///
+    /// # Errors
+    /// The old object is still there.
+    fn overwrite(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        let bytes = bytes.len();
+        let reason = format!("{key} cannot be replaced there by {bytes} bytes");
+        Err(Error::Address { address: self.address(), reason })
+    }
+
     /// Makes what has to be there before the first object is put.
     ///
     /// # Errors

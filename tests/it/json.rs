@@ -27,7 +27,7 @@ fn has(document: &Value, fields: &str) {
     }
 }
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "init",
     "create",
     "list",
@@ -35,6 +35,7 @@ const VERBS: [&str; 19] = [
     "diff",
     "restore",
     "check",
+    "repair",
     "forget",
     "undelete",
     "prune",

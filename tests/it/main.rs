@@ -31,6 +31,7 @@ mod prune;
 mod recover;
 mod refusal;
 mod refusals;
+mod repair;
 mod replicate;
 mod restore;
 mod rollback;

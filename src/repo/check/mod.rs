@@ -15,10 +15,12 @@ pub use data::{Reading, Share, ledger};
 
 use super::sync::Chain;
 use super::{Error, Repository, Result};
+use crate::id::ChunkId;
 use crate::monitor::Monitor;
 use crate::store::Key;
 use places::Places;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,6 +76,9 @@ pub struct CheckReport {
     pub packs_never_read: u64,
     /// Age of the oldest reading in seconds; absent if a pack was never read.
     pub oldest_unread_seconds: Option<u64>,
+    /// Chunks that snapshots use and no sound pack holds.
+    #[serde(skip)]
+    pub lost_chunks: HashSet<ChunkId>,
 }
 
 impl CheckReport {
@@ -141,6 +146,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
         walk = trees::walk(repository, &places, &snapshots, monitor)?;
     }
     report.trees_walked = walk.walked;
+    report.lost_chunks = std::mem::take(&mut walk.lost);
     structure::check_needs(&snapshots, &listed, &walk.intact, &mut findings);
     let all_read = snapshots.len() == published.len();
     structure::check_unread_indexes(&snapshots, all_read, &listed, &mut findings);

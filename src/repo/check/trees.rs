@@ -31,6 +31,8 @@ pub(super) struct Walk {
     /// True if not all packs that are used are known: a part of a tree cannot be read, or no index
     /// lists a chunk.
     pub gaps: bool,
+    /// Chunks that cannot be had.
+    pub lost: HashSet<ChunkId>,
 }
 
 struct TreeCheck<'r, 'f> {
@@ -82,6 +84,7 @@ pub(super) fn walk(
     walk.problems = check.findings.problems;
     walk.wanted = check.wanted;
     walk.gaps = check.gaps;
+    walk.lost = check.lost;
     Ok(walk)
 }
 

@@ -34,6 +34,8 @@ use std::sync::{Arc, Mutex};
 use trouble::{Failure, OddAnswer};
 use upload::{Content, PART_BYTES, S3Batch, S3Upload};
 
+/// Copies of one damaged object that are kept aside.
+const ASIDE_MAX: u32 = 99;
 /// How often something that should be there is looked for.
 const LOOKS_MAX: u32 = 3;
 /// How many reads at once keep a usual line busy, each of one segment.
@@ -157,10 +159,35 @@ impl Store for S3Store {
         }
     }
 
+    fn keep_aside(&self, key: &Key) -> Result<String> {
+        let client = self.client();
+        let bytes = client.wait(self.shared.get(key))?;
+        let payload = PutPayload::from(bytes);
+        // One more than an interrupted run has made does no harm.
+        for number in 1..=ASIDE_MAX {
+            let aside = key.path_aside(number);
+            match client.wait(self.shared.put_once(&client.path(&aside), &payload)) {
+                Ok(()) => return Ok(aside),
+                Err(GivenUp { failure: Failure::Exists, .. }) => {}
+                Err(given_up) => return Err(client.error("keep a copy of", key.path(), given_up)),
+            }
+        }
+        Err(Error::Altered { object: key.path_aside(ASIDE_MAX) })
+    }
+
+    fn overwrite(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        lock(&self.shared.small).remove(key);
+        let (client, path) = (self.client(), self.client().path_of(key));
+        let payload = PutPayload::from(bytes.to_vec());
+        let put = || client.s3.put_opts(&path, payload.clone(), PutMode::Overwrite.into());
+        let done = client.wait(client.patience.repeat(bytes.len() as u64, put));
+        done.map(drop).map_err(|given_up| client.error("replace", key.path(), given_up))
+    }
+
     fn keeps_first(&self, key: &Key, bytes: &[u8]) -> Result<bool> {
         let client = self.client();
         let payload = PutPayload::from(bytes.to_vec());
-        let again = client.wait(self.shared.put_once(key, &payload));
+        let again = client.wait(self.shared.put_once(&client.path_of(key), &payload));
         match again {
             Ok(()) => Ok(false),
             Err(GivenUp { failure: Failure::Exists, .. }) => Ok(true),
@@ -234,10 +261,10 @@ impl Shared {
         }
     }
 
-    async fn put_once(&self, key: &Key, payload: &PutPayload) -> std::result::Result<(), GivenUp> {
-        let (client, path) = (&self.client, self.client.path_of(key));
+    async fn put_once(&self, path: &Path, payload: &PutPayload) -> std::result::Result<(), GivenUp> {
+        let client = &self.client;
         let bytes = payload.content_length() as u64;
-        let put = || client.s3.put_opts(&path, payload.clone(), PutMode::Create.into());
+        let put = || client.s3.put_opts(path, payload.clone(), PutMode::Create.into());
         client.patience.repeat(bytes, put).await.map(drop)
     }
 
@@ -252,7 +279,7 @@ impl Shared {
         let mut looks = 0;
         loop {
             looks += 1;
-            let tries = match shared.put_once(key, &payload).await {
+            let tries = match shared.put_once(&client.path_of(key), &payload).await {
                 Ok(()) => return Ok(Put::Created),
                 Err(GivenUp { failure: Failure::Exists, tries }) => tries,
                 Err(given_up) => return Err(failed(given_up)),

@@ -226,6 +226,50 @@ fn two_who_capture_at_once_both_have_their_snapshots() {
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
 }
 
+/// From a folder into a bucket and back: what is spoilt comes back whole, and what it was is kept.
+#[test]
+fn a_bucket_is_repaired_from_a_folder_and_a_folder_from_a_bucket() {
+    let scene = Scene::new();
+    let sandbox = &scene.sandbox;
+    sandbox.init();
+    let (id, original) = scene.capture(1);
+    sandbox.must("replicate local", exit::DONE);
+    let spoil = || {
+        let mut state = scene.server.state();
+        let keys: Vec<String> = state.objects.keys().cloned().collect();
+        let of = |folder: &str| keys.iter().filter(|key| key.contains(folder)).cloned().collect::<Vec<_>>();
+        let (packs, manifests, indexes) = (of("/packs/"), of("/snapshots/"), of("/index/"));
+        state.objects.remove(&packs[0]);
+        state.objects.remove(&indexes[0]);
+        for key in packs[1..].iter().chain(&manifests) {
+            let mut bytes = state.objects[key].to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            state.objects.insert(key.clone(), Arc::new(bytes));
+        }
+        packs.len() + manifests.len()
+    };
+    let spoilt = spoil();
+    let done = sandbox.must("repair --from local --read-data --yes --json", exit::DONE).json();
+    assert_eq!(done["objects"].as_array().map(Vec::len), Some(spoilt), "{done}");
+    sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+    scene.restores(&id, &original);
+    let aside = scene.server.state().objects.keys().filter(|key| key.contains("/damaged/")).count();
+    assert_eq!(aside, spoilt - 1);
+    // It is still a repository, and can be copied.
+    sandbox.must(&format!("replicate s3://{BUCKET}/second"), exit::DONE);
+    for name in ["packs", "index", "snapshots"] {
+        fs::remove_dir_all(sandbox.path("local").join(name)).expect("a folder");
+        fs::create_dir(sandbox.path("local").join(name)).expect("a folder");
+    }
+    sandbox.must("list", exit::DONE);
+    let here = format!("s3://{BUCKET}/clinic/main");
+    sandbox.must(&format!("repair --repo local --from {here} --yes"), exit::DONE);
+    // Nothing says in an empty folder what was there: a replication does.
+    sandbox.must("replicate local", exit::DONE);
+    sandbox.must("check --read-data --repo local", exit::DONE);
+}
+
 /// What is too large for one request goes in parts, from a file.
 #[test]
 fn large_objects_go_in_parts() {
