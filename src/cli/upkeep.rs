@@ -1,7 +1,7 @@
 //! The verbs that keep a repository in order: their arguments, their calls, their answers.
 
 use super::args::ScopeArgs;
-use super::exit::Exit;
+use super::exit::{Exit, exit_of};
 use super::render::Output;
 use super::run::{scope, with_repository};
 use super::text::{self, Style};
@@ -10,9 +10,11 @@ use crate::commands::prune::PruneOptions;
 use crate::commands::replicate::Replica;
 use crate::commands::settings::{self, parse_age, parse_bytes};
 use crate::commands::{self, Env, Result};
+use crate::monitor::Warning;
 use crate::repo::prune::{Deletion, PruneReport};
 use crate::repo::replicate::ReplicateOptions;
 use crate::repo::retention::Policy;
+use crate::repo::sync::Chain;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -211,8 +213,20 @@ pub(super) fn replicate(env: &Env, args: &ReplicateArgs, output: Output) -> Resu
     let bytes_per_second = args.limit.as_deref().map(parse_bytes).transpose()?;
     let options = ReplicateOptions { verify: args.verify, bytes_per_second };
     let mut replicas = Vec::new();
+    let mut failure = None;
     for target in &targets {
-        replicas.push(commands::replicate::replicate(env, target, &options)?);
+        match commands::replicate::replicate(env, target, &options) {
+            Ok(replica) => replicas.push(replica),
+            // One that cannot be reached keeps no other one behind.
+            Err(error) if targets.len() > 1 && exit_of(&error) != Exit::Interrupted => {
+                env.monitor.warn(&Warning::note(target.name.as_str(), Chain(&error).to_string()));
+                failure = failure.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     let damaged = replicas.iter().any(|replica| replica.report.is_damaged());
     let exit = if damaged { Exit::Damage } else { Exit::Done };

@@ -277,7 +277,12 @@ impl Copy<'_> {
                 return Err(Error::Interrupted);
             }
             self.monitor.item(&key.path());
-            match self.fetch(&key, bytes)? {
+            let mut fetched = self.fetch(&key, bytes)?;
+            if matches!(fetched, Fetched::Damaged(_)) {
+                // A slip on the way here is not damage; what is so twice is.
+                fetched = self.fetch(&key, bytes)?;
+            }
+            match fetched {
                 Fetched::Whole(upload) => {
                     sent.batch.add(key.clone(), upload)?;
                     sent.bytes += bytes;
@@ -310,7 +315,11 @@ impl Copy<'_> {
 
     fn read_back(&mut self, key: &Key) -> Result<()> {
         self.report.verified += 1;
-        let message = match hash_of(self.to, key) {
+        let mut read = hash_of(self.to, key);
+        if !matches!(&read, Ok(name) if is_name(key, name)) {
+            read = hash_of(self.to, key);
+        }
+        let message = match read {
             Ok(name) if is_name(key, &name) => return Ok(()),
             Ok(_) => "its bytes do not fit its name".to_owned(),
             Err(error) if error.is_outage() => return Err(error.into()),

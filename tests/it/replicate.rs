@@ -80,6 +80,14 @@ fn places_are_named_in_the_settings() {
     assert!(files(&sandbox.path("far")).len() < files(&sandbox.path("near")).len());
     let status = sandbox.json("status");
     assert_eq!(status["replicas"].as_array().map(Vec::len), Some(2), "{status}");
+    // One that cannot be written keeps no other one behind.
+    fs::write(sandbox.path("wall"), "no folder").expect("a file");
+    let text = "[replica.a-wall]\nurl = \"wall/x\"\n[replica.near]\nurl = \"near\"\n";
+    fs::write(sandbox.path("snap.toml"), text).expect("a file");
+    capture(&sandbox, 4);
+    let run = sandbox.must("replicate --all", exit::NO_REPOSITORY);
+    assert!(run.stderr.contains("a-wall"), "{run}");
+    assert_eq!(files(&sandbox.repo()), files(&sandbox.path("near")));
     // What limits the rate limits it.
     let begun = std::time::Instant::now();
     sandbox.must("replicate slow --limit 200KB", exit::DONE);

@@ -86,6 +86,8 @@ fn other(error: &object_store::Error, text: &str, code: Option<&str>) -> Failure
         Some(416) => Failure::BehindTheEnd,
         Some(301 | 302 | 307 | 308) => fixed(Trouble::Region, text),
         Some(501) => fixed(Trouble::Unable, text),
+        // The answer to a HEAD has no code: it may be one of those above, or a request that came too slowly.
+        Some(400) if code.is_none() => Failure::passing(Trouble::Busy, said(text)),
         Some(408 | 409 | 429 | 500..=599) => Failure::passing(Trouble::Busy, said(text)),
         Some(_) => fixed(Trouble::Unable, text),
         None => of_connection(error, text),
@@ -211,6 +213,7 @@ mod tests {
         }
         assert_eq!(Failure::from(answer("416 Range", "")), Failure::BehindTheEnd);
         assert!(Failure::from(answer("400 Bad Request", "<Error><Code>BadDigest</Code></Error>")).may_pass());
+        assert!(Failure::from(answer("400 Bad Request", "")).may_pass());
     }
 
     #[test]
