@@ -52,6 +52,10 @@ impl Beneath {
         &self.root
     }
 
+    pub(super) fn shared_root(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.root)
+    }
+
     /// From now on without `openat2`.
     #[cfg(test)]
     pub(super) fn without_openat2(&self) {

@@ -7,7 +7,7 @@ use super::beneath::{Beneath, Spot};
 use super::place::PlaceOptions;
 use super::place_meta::{Difference, Placed, apply};
 use super::remove::remove_tree;
-use super::writeout::{STEP, WriteOut};
+use super::writeout::WriteOut;
 use super::{Error, Result};
 use crate::repo::entry::Meta;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -74,14 +74,12 @@ fn rename_new(dir: &OwnedFd, from: &CStr, to: &CStr) -> SysResult<()> {
 
 /// A regular file that is being written. It may be written from several threads.
 pub struct PendingFile {
-    file: Arc<File>,
+    file: File,
     hidden: Hidden,
     name: CString,
     path: Vec<u8>,
     size: u64,
     /// Behind the last byte written.
-    end: AtomicU64,
-    /// Bytes written.
     written: AtomicU64,
     write_out: Arc<WriteOut>,
     options: PlaceOptions,
@@ -102,12 +100,11 @@ impl PendingFile {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&spot.dir, &hidden, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(Self {
-            file: Arc::new(File::from(fd)),
+            file: File::from(fd),
             hidden: Hidden::new(spot.dir, hidden),
             name: spot.name,
             path: path.to_vec(),
             size,
-            end: AtomicU64::new(0),
             written: AtomicU64::new(0),
             write_out,
             options,
@@ -130,12 +127,8 @@ impl PendingFile {
             return Err(Error::unfit(&self.path, "has content beyond its size"));
         };
         self.file.write_all_at(bytes, offset).map_err(|error| Error::io("write", &self.path, error))?;
-        self.end.fetch_max(end, Ordering::Relaxed);
-        let len = bytes.len() as u64;
-        let before = self.written.fetch_add(len, Ordering::Relaxed);
-        if before / STEP != (before + len) / STEP {
-            self.write_out.offer(&self.file);
-        }
+        self.written.fetch_max(end, Ordering::Relaxed);
+        self.write_out.count(bytes.len() as u64);
         Ok(())
     }
 
@@ -145,8 +138,8 @@ impl PendingFile {
     /// It cannot get its size or name; it is then gone. Attributes that cannot be set are no
     /// errors but returned.
     pub fn finish(self, meta: &Meta) -> Result<Vec<Difference>> {
-        let Self { file, hidden, name, path, size, end, options, beneath, .. } = self;
-        if end.into_inner() < size {
+        let Self { file, hidden, name, path, size, written, options, beneath, .. } = self;
+        if written.into_inner() < size {
             file.set_len(size).map_err(|error| Error::io("set the size of", &path, error))?;
         }
         let differences = apply(&Placed::Open(file.as_fd()), meta, options.privileged, &path);

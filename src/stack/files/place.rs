@@ -68,14 +68,15 @@ impl Placer {
         let root = open_target(target).map_err(|error| Error::io("open", shown, error))?;
         let dev = folder_id(&stat_fd(&root).map_err(|error| Error::io("look at", shown, error))?).0;
         let run = crate::fs::random_hex().map_err(|error| Error::io("name things in", shown, error))?;
+        let beneath = Arc::new(Beneath::new(root));
         Ok(Self {
-            beneath: Arc::new(Beneath::new(root)),
+            write_out: Arc::new(WriteOut::new(beneath.shared_root())),
+            beneath,
             options,
             dev,
             prefix: format!("{UNFINISHED_PREFIX}{run}-"),
             counter: AtomicU64::new(0),
             mounts: Mutex::default(),
-            write_out: Arc::default(),
         })
     }
 
@@ -281,7 +282,7 @@ impl Placer {
     /// A disk refuses: what was placed must be taken for lost.
     pub fn sync(&self) -> Result<()> {
         let failed = |error| Error::io("make durable", b"", error);
-        self.write_out.finish().map_err(|error| Error::io("make durable", b"", error))?;
+        self.write_out.finish().map_err(failed)?;
         rustix::fs::syncfs(self.beneath.root()).map_err(failed)?;
         for (_, dir) in lock(&self.mounts).iter() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

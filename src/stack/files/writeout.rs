@@ -1,63 +1,74 @@
-//! Bringing large files to the disk while they are still being written.
+//! Bringing what is written to the disk while more is written.
 //!
 //! A restore ends when everything is durable. Where that is left to one sync at the end, the disk
 //! stands still while chunks are decoded, and then the processors while the disk works. So one
-//! thread syncs what large files have so far, whenever it has ended the last of these syncs; small
-//! files, whose names and times cost more than their bytes, are left to the one at the end.
+//! thread syncs what there is so far each time that some more has come.
 
 use crate::monitor::lock;
-use std::fs::File;
-use std::io;
+use rustix::io::Result as SysResult;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// Bytes of a file that are worth a sync of their own: some 20 ms of a fast disk.
-pub(super) const STEP: u64 = 32 << 20;
+/// Bytes that are worth a sync of their own: some 40 ms of a fast disk.
+const STEP: u64 = 64 << 20;
 
-/// The thread that syncs, begun with the first large file.
-#[derive(Debug, Default)]
+/// The thread that syncs, begun when there is something to sync.
+#[derive(Debug)]
 pub(super) struct WriteOut {
+    /// A folder on the file system that is synced.
+    root: Arc<OwnedFd>,
+    written: AtomicU64,
     ahead: Mutex<Option<Ahead>>,
 }
 
 #[derive(Debug)]
 struct Ahead {
-    sender: SyncSender<Arc<File>>,
-    thread: JoinHandle<io::Result<()>>,
+    sender: SyncSender<()>,
+    thread: JoinHandle<SysResult<()>>,
 }
 
 impl WriteOut {
-    /// Has what `file` has so far brought to the disk, unless the disk is busy with an earlier part.
-    pub(super) fn offer(&self, file: &Arc<File>) {
+    pub(super) fn new(root: Arc<OwnedFd>) -> Self {
+        Self { root, written: AtomicU64::new(0), ahead: Mutex::default() }
+    }
+
+    /// Counts so many bytes as written. Enough of them are synced, unless an earlier part is waiting for that.
+    pub(super) fn count(&self, bytes: u64) {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before / STEP == (before + bytes) / STEP {
+            return;
+        }
         let mut ahead = lock(&self.ahead);
         if ahead.is_none() {
             let (sender, receiver) = sync_channel(1);
+            let root = Arc::clone(&self.root);
+            let thread = std::thread::Builder::new().name("write-out".to_owned());
             // Without a thread the sync at the end does it all.
-            let thread = std::thread::Builder::new().name("write-out".to_owned()).spawn(move || sync_each(&receiver));
-            *ahead = thread.ok().map(|thread| Ahead { sender, thread });
+            *ahead = thread.spawn(move || sync_each(&root, &receiver)).ok().map(|thread| Ahead { sender, thread });
         }
         if let Some(ahead) = &*ahead {
-            let _ = ahead.sender.try_send(Arc::clone(file));
+            let _ = ahead.sender.try_send(());
         }
     }
 
     /// Waits for the thread to end.
     ///
     /// # Errors
-    /// A disk has refused what a file held: it must be taken for lost, whatever a later sync says.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    /// A disk has refused something: it must be taken for lost, whatever a later sync says.
+    pub(super) fn finish(&self) -> SysResult<()> {
         let Some(Ahead { sender, thread }) = lock(&self.ahead).take() else { return Ok(()) };
         drop(sender);
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes out has failed")))
+        thread.join().unwrap_or(Err(rustix::io::Errno::IO))
     }
 }
 
-fn sync_each(files: &Receiver<Arc<File>>) -> io::Result<()> {
+fn sync_each(root: &OwnedFd, parts: &Receiver<()>) -> SysResult<()> {
     let mut outcome = Ok(());
-    for file in files {
-        let synced = file.sync_data();
-        outcome = outcome.and(synced);
+    for () in parts {
+        outcome = outcome.and(rustix::fs::syncfs(root));
     }
     outcome
 }
