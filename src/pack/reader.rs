@@ -61,7 +61,10 @@ impl PackReader {
                     want = sealed_bytes.min(AGE_HEADER_BYTES_MAX as u64);
                 }
                 // A slip on the way here is not damage; what is so twice is.
-                Err(crypto::Error::Damaged { .. } | crypto::Error::HeaderCut { .. }) if again => again = false,
+                Err(crypto::Error::Damaged { .. } | crypto::Error::HeaderCut { .. }) if again => {
+                    again = false;
+                    store.read_anew(&key);
+                }
                 Err(source) => return Err(Error::Crypto { object, source }),
             }
         }
@@ -76,6 +79,7 @@ impl PackReader {
         let mut opened = self.payload.open_blocks(&range, buffer).map(|plain| plain.len());
         if opened.is_err() {
             // A slip on the way here is not damage; what is so twice is.
+            store.read_anew(&self.key);
             store.get_range(&self.key, range.sealed_offset, buffer)?;
             opened = self.payload.open_blocks(&range, buffer).map(|plain| plain.len());
         }

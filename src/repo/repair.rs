@@ -16,7 +16,7 @@ use crate::id::{ChunkId, PackId, SnapshotId, object_name};
 use crate::monitor::{Monitor, Quiet, Unit};
 use crate::store::{self, Key, Kind, ReadStore};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Kinds of small objects, in the order in which they are mended.
 const SMALL_KINDS: [Kind; 4] = [Kind::Snapshot, Kind::Removal, Kind::Log, Kind::Index];
@@ -188,11 +188,23 @@ impl Run<'_> {
             !known.contains(id) && !set.removed.contains_key(id) && !set.unreadable.iter().any(|one| one.id == *id)
         };
         let before = set.snapshots.iter().flat_map(|snapshot| snapshot.manifest.predecessors.iter().copied());
-        let lost: HashSet<SnapshotId> = set.vanished.iter().map(|s| s.id).chain(before).filter(is_lost).collect();
+        let seen = set.vanished.iter().map(|snapshot| snapshot.id);
+        let there = self.snapshots_of_the_replica()?;
+        let lost: BTreeSet<SnapshotId> = seen.chain(before).chain(there).filter(is_lost).collect();
         for id in lost {
             faults.push(Fault { key: Key::from(id), there: false, problem: "it is missing".to_owned() });
         }
         Ok(faults)
+    }
+
+    /// The newest snapshot is missed by nobody here who has not seen it: only the replica tells of it. One that
+    /// was removed here has a record that says so.
+    fn snapshots_of_the_replica(&self) -> Result<Vec<SnapshotId>> {
+        let Some(from) = self.options.from else { return Ok(Vec::new()) };
+        let listed = from.list(Kind::Snapshot)?.objects.into_iter();
+        Ok(listed
+            .filter_map(|object| if let Key::Object(_, name) = object.key { Some(SnapshotId(name)) } else { None })
+            .collect())
     }
 
     /// Packs that snapshots need and that are missing, those that are cut short, and those that were found

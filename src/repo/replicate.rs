@@ -280,6 +280,7 @@ impl Copy<'_> {
             let mut fetched = self.fetch(&key, bytes)?;
             if matches!(fetched, Fetched::Damaged(_)) {
                 // A slip on the way here is not damage; what is so twice is.
+                self.from.read_anew(&key);
                 fetched = self.fetch(&key, bytes)?;
             }
             match fetched {
@@ -317,6 +318,7 @@ impl Copy<'_> {
         self.report.verified += 1;
         let mut read = hash_of(self.to, key);
         if !matches!(&read, Ok(name) if is_name(key, name)) {
+            self.to.read_anew(key);
             read = hash_of(self.to, key);
         }
         let message = match read {

@@ -196,6 +196,11 @@ pub trait ReadStore: Send + Sync {
         self.address()
     }
 
+    /// What was read of the object was wrong: the next reading must come from where it is stored.
+    fn read_anew(&self, key: &Key) {
+        let _ = key;
+    }
+
     /// How many reads at once are of use; 0 where it is the processors that count.
     fn reads_at_once(&self) -> usize {
         0

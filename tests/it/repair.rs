@@ -60,6 +60,7 @@ fn damages() -> Vec<Damage> {
             objects(repo, "index").iter().for_each(|path| change(path, |bytes| flip(bytes)))
         }),
         ("a manifest is gone", |repo| fs::remove_file(&objects(repo, "snapshots")[0]).expect("a manifest")),
+        ("another manifest is gone", |repo| fs::remove_file(&objects(repo, "snapshots")[1]).expect("a manifest")),
         ("manifests are changed", |repo| {
             objects(repo, "snapshots").iter().for_each(|path| change(path, |bytes| flip(bytes)));
         }),
@@ -138,6 +139,24 @@ fn what_a_replica_has_is_taken_from_it() {
     let (other, _) = history(1);
     copy_folder(&other.repo(), &sandbox.path("other")).expect("a copy");
     sandbox.must("repair --from other", exit::USAGE);
+}
+
+/// What was removed here is not lost, though the replica still has it.
+#[test]
+fn what_was_pruned_does_not_come_back() {
+    let (sandbox, ids) = history(3);
+    sandbox.must("replicate replica", exit::DONE);
+    sandbox.must("forget --keep-last 1 --yes", exit::DONE);
+    sandbox.must("prune --yes", exit::DONE);
+    sandbox.must("prune --delay 0s --yes", exit::DONE);
+    let before = files(&sandbox.repo());
+    for _ in 0..2 {
+        let done = sandbox.must("repair --from replica --read-data --yes --json", exit::DONE).json();
+        assert_eq!(done["objects"], serde_json::json!([]));
+        assert_eq!(files(&sandbox.repo()), before);
+        let _ = fs::remove_dir_all(sandbox.cache());
+    }
+    is_whole(&sandbox, &ids[2..]).unwrap_or_else(|text| panic!("{text}"));
 }
 
 #[test]

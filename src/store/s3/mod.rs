@@ -13,6 +13,8 @@
 mod client;
 mod list;
 mod patience;
+mod prefix;
+mod send;
 mod trouble;
 mod upload;
 mod watch;
@@ -23,16 +25,14 @@ use super::location::Bucket;
 use super::{Batch, Error, Key, Kind, Listing, Put, ReadStore, Result, Store, Upload};
 use crate::monitor::lock;
 use client::Client;
-use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use patience::GivenUp;
+use prefix::{PREFIX_BYTES, Prefixes};
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use trouble::{Failure, OddAnswer};
-use upload::{Content, PART_BYTES, S3Batch, S3Upload};
+use upload::{Content, S3Batch, S3Upload};
 
 /// Copies of one damaged object that are kept aside.
 const ASIDE_MAX: u32 = 99;
@@ -53,6 +53,7 @@ struct Shared {
     client: Client,
     /// `config` and keys that were read: they are never changed, and asked for again and again.
     small: Mutex<HashMap<Key, Vec<u8>>>,
+    prefixes: Mutex<Prefixes>,
 }
 
 /// What one try gives.
@@ -64,8 +65,8 @@ impl S3Store {
     /// # Errors
     /// What the surroundings say of it makes no sense.
     pub fn at(bucket: &Bucket) -> Result<Self> {
-        let (client, small) = (Client::open(bucket)?, Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { client, small }) })
+        let client = Client::open(bucket)?;
+        Ok(Self { shared: Arc::new(Shared { client, small: Mutex::default(), prefixes: Mutex::default() }) })
     }
 
     fn client(&self) -> &Client {
@@ -86,7 +87,7 @@ impl ReadStore for S3Store {
     }
 
     fn get_range(&self, key: &Key, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        if buffer.is_empty() {
+        if buffer.is_empty() || lock(&self.shared.prefixes).fill(key, offset, buffer) {
             return Ok(());
         }
         let (shared, wanted) = (&self.shared, buffer.len() as u64);
@@ -99,13 +100,35 @@ impl ReadStore for S3Store {
                 Ok(())
             }
             Ok((_, size)) => Err(short(size)),
-            Err(GivenUp { failure: Failure::BehindTheEnd, .. }) => Err(short(self.size(key)?.unwrap_or(0))),
+            Err(GivenUp { failure: Failure::BehindTheEnd, .. }) => {
+                Err(short(self.client().wait(self.shared.size(key))?.unwrap_or(0)))
+            }
             Err(given_up) => Err(self.client().error("read", key.path(), given_up)),
         }
     }
 
     fn size(&self, key: &Key) -> Result<Option<u64>> {
-        self.client().wait(self.shared.size(key))
+        if !matches!(key, Key::Object(Kind::Pack, _)) {
+            return self.client().wait(self.shared.size(key));
+        }
+        let known = lock(&self.shared.prefixes).size(key);
+        if known.is_some() {
+            return Ok(known);
+        }
+        match self.client().wait(self.shared.get_range(key, 0, PREFIX_BYTES)) {
+            Ok((bytes, size)) => {
+                lock(&self.shared.prefixes).keep(key, bytes, size);
+                Ok(Some(size))
+            }
+            Err(GivenUp { failure: Failure::Missing, .. }) => Ok(None),
+            // It is empty.
+            Err(GivenUp { failure: Failure::BehindTheEnd, .. }) => self.client().wait(self.shared.size(key)),
+            Err(given_up) => Err(self.client().error("look for", key.path(), given_up)),
+        }
+    }
+
+    fn read_anew(&self, key: &Key) {
+        lock(&self.shared.prefixes).forget(key);
     }
 
     fn list(&self, kind: Kind) -> Result<Listing> {
@@ -138,7 +161,7 @@ impl ReadStore for S3Store {
 impl Store for S3Store {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
         let content = Content::Memory(PutPayload::from(bytes.to_vec()));
-        self.client().wait(Shared::store(&self.shared, key, content))
+        self.client().wait(self.shared.store(key, content))
     }
 
     fn batch(&self) -> Box<dyn Batch> {
@@ -150,7 +173,7 @@ impl Store for S3Store {
     }
 
     fn remove(&self, key: &Key) -> Result<()> {
-        lock(&self.shared.small).remove(key);
+        self.shared.forget(key);
         let (client, path) = (self.client(), self.client().path_of(key));
         let removed = client.wait(client.patience.repeat(0, || client.s3.delete(&path)));
         match removed {
@@ -176,7 +199,7 @@ impl Store for S3Store {
     }
 
     fn overwrite(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        lock(&self.shared.small).remove(key);
+        self.shared.forget(key);
         let (client, path) = (self.client(), self.client().path_of(key));
         let payload = PutPayload::from(bytes.to_vec());
         let put = || client.s3.put_opts(&path, payload.clone(), PutMode::Overwrite.into());
@@ -202,6 +225,12 @@ fn is_small(key: &Key) -> bool {
 }
 
 impl Shared {
+    /// Forgets what was read of an object that is about to be another.
+    fn forget(&self, key: &Key) {
+        lock(&self.small).remove(key);
+        lock(&self.prefixes).forget(key);
+    }
+
     /// A slip of the line or of the server's memory is not damage; what is so twice is.
     async fn get_proven(&self, key: &Key) -> Result<Vec<u8>> {
         let mut looks = 0;
@@ -260,119 +289,6 @@ impl Shared {
             Err(given_up) => Err(client.error("look for", key.path(), given_up)),
         }
     }
-
-    async fn put_once(&self, path: &Path, payload: &PutPayload) -> std::result::Result<(), GivenUp> {
-        let client = &self.client;
-        let bytes = payload.content_length() as u64;
-        let put = || client.s3.put_opts(path, payload.clone(), PutMode::Create.into());
-        client.patience.repeat(bytes, put).await.map(drop)
-    }
-
-    /// Stores an object if nothing is there under its name.
-    async fn store(shared: &Arc<Self>, key: &Key, content: Content) -> Result<Put> {
-        let client = &shared.client;
-        let failed = |given_up| client.error("write", key.path(), given_up);
-        let payload = match content {
-            Content::File(file, bytes) => return shared.store_parts(key, &file, bytes).await,
-            Content::Memory(payload) => payload,
-        };
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            let tries = match shared.put_once(&client.path_of(key), &payload).await {
-                Ok(()) => return Ok(Put::Created),
-                Err(GivenUp { failure: Failure::Exists, tries }) => tries,
-                Err(given_up) => return Err(failed(given_up)),
-            };
-            match (shared.compare(key, &payload).await?, key) {
-                // Nobody else could have written what is random in them.
-                (Found::Same, Key::Config | Key::KeyFile(_)) => return Ok(Put::Created),
-                (Found::Same, _) if tries > 1 || looks > 1 => return Ok(Put::Created),
-                (Found::Same, _) | (Found::Other, Key::Config | Key::KeyFile(_)) => return Ok(Put::Existed),
-                // Another's try was in the way, or what was there has gone.
-                (Found::Nothing, _) if looks < LOOKS_MAX => {
-                    tokio::time::sleep(client.patience.pause(looks)).await;
-                }
-                (Found::Other | Found::Nothing, _) => return Err(Error::Altered { object: key.path() }),
-            }
-        }
-    }
-
-    /// What is there under a name where nothing should be, or the same.
-    async fn compare(&self, key: &Key, payload: &PutPayload) -> Result<Found> {
-        match self.get_proven(key).await {
-            Ok(there) => {
-                let same = there.len() == payload.content_length() && {
-                    let mut rest = there.as_slice();
-                    payload.iter().all(|piece| {
-                        let (now, behind) = rest.split_at(piece.len().min(rest.len()));
-                        rest = behind;
-                        now == &piece[..]
-                    })
-                };
-                Ok(if same { Found::Same } else { Found::Other })
-            }
-            Err(Error::NotFound { .. }) => Ok(Found::Nothing),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Sends what is too large for one request.
-    async fn store_parts(&self, key: &Key, file: &File, bytes: u64) -> Result<Put> {
-        let (client, path) = (&self.client, self.client.path_of(key));
-        let failed = |given_up| client.error("write", key.path(), given_up);
-        match self.size(key).await? {
-            Some(there) if there == bytes => return Ok(Put::Existed),
-            Some(_) => return Err(Error::Altered { object: key.path() }),
-            None => {}
-        }
-        let id = client.patience.repeat(0, || client.s3.create_multipart(&path)).await.map_err(failed)?;
-        let sent = self.send_parts(key, &path, &id, file, bytes).await;
-        if sent.is_err() {
-            // Who may not abort it leaves parts that nobody sees; the server's rules for such clear them away.
-            let _ = client.s3.abort_multipart(&path, &id).await;
-        }
-        sent?;
-        match self.size(key).await? {
-            Some(there) if there == bytes => Ok(Put::Created),
-            _ => Err(Error::Altered { object: key.path() }),
-        }
-    }
-
-    async fn send_parts(&self, key: &Key, path: &Path, id: &String, file: &File, bytes: u64) -> Result<()> {
-        let client = &self.client;
-        let failed = |given_up| client.error("write", key.path(), given_up);
-        let mut parts = Vec::new();
-        while (parts.len() as u64) * PART_BYTES < bytes {
-            let number = parts.len();
-            let offset = number as u64 * PART_BYTES;
-            let len = PART_BYTES.min(bytes - offset);
-            let mut part = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-            let object = || format!("a part of {key} back");
-            file.read_exact_at(&mut part, offset).map_err(|source| Error::Io {
-                operation: "read",
-                object: object(),
-                source,
-            })?;
-            let payload = PutPayload::from(part);
-            let send = || client.s3.put_part(path, id, number, payload.clone());
-            parts.push(client.patience.repeat(len, send).await.map_err(failed)?);
-        }
-        let complete = || client.s3.complete_multipart(path, id, parts.clone());
-        match client.patience.repeat(0, complete).await {
-            Ok(_) => Ok(()),
-            // An earlier try has completed it, and the parts are gone: the object's size tells.
-            Err(GivenUp { failure: Failure::Missing, tries }) if tries > 1 => Ok(()),
-            Err(given_up) => Err(failed(given_up)),
-        }
-    }
-}
-
-/// What is stored under a name.
-enum Found {
-    Same,
-    Other,
-    Nothing,
 }
 
 async fn whole(client: &Client, path: &Path) -> Tried<Vec<u8>> {

@@ -152,7 +152,7 @@ impl Batch for S3Batch {
         // Never closed.
         let Ok(permit) = client.wait(room.acquire_many_owned(mebibytes)) else { return Ok(()) };
         let send = async move {
-            let stored = Shared::store(&shared, &key, content).await;
+            let stored = shared.store(&key, content).await;
             drop(permit);
             stored.map(|_: Put| ())
         };
