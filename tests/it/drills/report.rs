@@ -84,7 +84,7 @@ fn setting() -> String {
         said("date", &["+%F"]),
         std::thread::available_parallelism().map_or(0, usize::from),
         field("/proc/cpuinfo", "model name"),
-        said("uname", &["-r"]),
+        said("uname", &["-r"]).split('-').next().unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
         if program().components().any(|part| part.as_os_str() == "release") {
             "a release build"
