@@ -6,7 +6,7 @@ use crate::need::need;
 use crate::snap::{Sandbox, exit, kill_group};
 use crate::trees::source_tree;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,18 +20,21 @@ struct Moto {
 }
 
 impl Moto {
+    /// It takes a free port, and says which.
     fn start() -> Self {
-        let program = need::find_program("moto_server").expect("moto_server");
-        // Free now; nobody else on this machine asks for it by number.
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let moto = Self { child: command.spawn().expect("moto_server starts"), port };
+        let said = tempfile::NamedTempFile::new().expect("a file");
+        let to = || Stdio::from(said.reopen().expect("the file"));
+        let mut command = Command::new(need::find_program("moto_server").expect("moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", "0"]).env("PYTHONUNBUFFERED", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(to()).process_group(0);
+        let mut moto = Self { child: command.spawn().expect("moto_server starts"), port: 0 };
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < LONGEST_START, "moto_server does not answer");
+        while moto.port == 0 {
+            assert!(begun.elapsed() < LONGEST_START, "moto_server does not say where it is");
             std::thread::sleep(Duration::from_millis(50));
+            let text = std::fs::read_to_string(said.path()).expect("what it says");
+            let after = text.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split_once('\n'));
+            moto.port = after.and_then(|(port, _)| port.trim().parse().ok()).unwrap_or(0);
         }
         moto
     }
