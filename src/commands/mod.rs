@@ -22,6 +22,7 @@ mod restore_parts;
 pub mod rollback;
 pub mod rollback_report;
 pub mod rollback_resume;
+mod rollback_table;
 mod rollback_world;
 pub mod settings;
 pub mod show;

@@ -6,7 +6,8 @@ use super::env::{host_name, now_text};
 use super::project::Project as Folder;
 use super::rollback_report::{RollbackPlan, RollbackReport, report_of};
 use super::rollback_resume::refuse_unfinished;
-use super::rollback_world::world_of;
+use super::rollback_table::restore_table;
+use super::rollback_world::{databases, world_of};
 use super::show::{find, open_reader};
 use super::{Env, Error, Result, log};
 use crate::docker::Engine;
@@ -17,6 +18,7 @@ use crate::repo::select::Scope;
 use crate::repo::sync::Snapshot;
 use crate::stack::application;
 use crate::stack::rollback::journal::folder_of;
+use crate::stack::rollback::ports::refuse_taken;
 use crate::stack::rollback::prepare::{Plan, Planner};
 use crate::stack::rollback::services::Application;
 use crate::stack::rollback::wanted::{Part, choose};
@@ -34,7 +36,7 @@ pub struct RollbackOptions {
     pub id: String,
     /// Of which host and stack.
     pub scope: Scope,
-    /// Parts: `env`, `files`, `file:PATH`, `image:NAME`, `volume:NAME`, `db:NAME`; all if empty.
+    /// Parts: `env`, `files`, `file:PATH`, `image:NAME`, `volume:NAME`, `db:NAME`, or `db:NAME/TABLE` alone; all if empty.
     pub only: Vec<String>,
     /// Only say what would be done.
     pub plan: bool,
@@ -92,16 +94,16 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
     let directory = std::fs::canonicalize(&directory).unwrap_or(directory);
     let state = folder_of(&env.folders.data, &host_name(), &project.name, &directory);
     refuse_unfinished(env, &directory, &project.name)?;
+    if let Some(one) = only_table(&parts)? {
+        return restore_table(env, repository, snapshot, project, &directory, one, options);
+    }
     let engine = Engine::from_env().map_err(application::Error::Docker)?;
     refuse_remote(&engine)?;
-    let restore = crate::fs::random_hex().map_err(|source| Error::Path {
-        operation: "read random bytes from",
-        path: "/dev/urandom".into(),
-        source,
-    })?;
-    let world = world_of(env, &engine, project, &directory, &state, &parts)?;
+    let restore = random_digits()?;
+    let mut world = world_of(env, &engine, project, &directory, &state, &parts)?;
     let wanted = choose(manifest, &parts)
         .map_err(|message| Error::usage(message, format!("snap show {} lists what it has", snapshot.id.short())))?;
+    world.databases = databases(&wanted);
     let mut reader = open_reader(repository, snapshot)?;
     let planner = Planner {
         engine: &engine,
@@ -109,10 +111,16 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
         manifest,
         project: &project.name,
         restore: &restore,
+        wanted,
+        only: !parts.is_empty(),
+        settings: &world.probes.settings,
         workers: workers(options.workers),
         monitor: &*env.monitor,
     };
-    let plan = planner.plan(&wanted, &mut reader)?;
+    if parts.is_empty() {
+        refuse_taken(project, &world.origins)?;
+    }
+    let plan = planner.plan(&mut reader)?;
     let told = RollbackPlan::of(snapshot, project, &plan, &world);
     if options.plan {
         return Ok(Answer::Plan(told));
@@ -235,9 +243,30 @@ fn workers(asked: usize) -> usize {
     if asked == 0 { processors } else { asked }
 }
 
-fn parts(only: &[String]) -> Result<Vec<Part>> {
+fn random_digits() -> Result<String> {
+    let failed = |source| Error::Path { operation: "read random bytes from", path: "/dev/urandom".into(), source };
+    crate::fs::random_hex().map_err(failed)
+}
+
+/// The table that is meant, if one is: it comes back by itself, into the server that runs.
+fn only_table(parts: &[Part]) -> Result<Option<(&str, &str)>> {
+    let table = |part: &'_ Part| matches!(part, Part::Database(Some(_), Some(_)));
+    match parts {
+        [Part::Database(Some(name), Some(table))] => Ok(Some((name, table))),
+        parts if parts.iter().any(table) => {
+            Err(Error::usage("a table comes back by itself", "give the command once for it, and again for the rest"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What `--only` names.
+///
+/// # Errors
+/// It means nothing.
+pub(super) fn parts(only: &[String]) -> Result<Vec<Part>> {
     let part = |text: &String| {
-        let hint = "give env, files, file:PATH, image:NAME, volume:NAME or db:NAME";
+        let hint = "give env, files, file:PATH, image:NAME, volume:NAME, db:NAME or db:NAME/TABLE";
         Part::parse(text).ok_or_else(|| Error::usage(format!("--only {text} means nothing"), hint))
     };
     only.iter().map(part).collect()

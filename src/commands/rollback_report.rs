@@ -109,7 +109,7 @@ pub struct RollbackReport {
 }
 
 impl RollbackReport {
-    fn new(snapshot: &str, project: &ProjectEntry, entry: &LogEntry) -> Self {
+    pub(super) fn new(snapshot: &str, project: &ProjectEntry, entry: &LogEntry) -> Self {
         Self {
             snapshot: snapshot.to_owned(),
             project: project.name.clone(),

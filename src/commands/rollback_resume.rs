@@ -1,9 +1,9 @@
 //! `snap restore --resume` and `--abort`: what becomes of a restore that was interrupted.
 
 use super::env::host_name;
-use super::rollback::{Answer, RollbackOptions, rollback};
+use super::rollback::{Answer, RollbackOptions, parts, rollback};
 use super::rollback_report::{RollbackReport, report_of};
-use super::rollback_world::labels;
+use super::rollback_world::{databases, labels};
 use super::{Env, Error, Result, log};
 use crate::docker::Engine;
 use crate::repo::Repository;
@@ -13,6 +13,7 @@ use crate::stack::application;
 use crate::stack::rollback::journal::{Decision, folder_of};
 use crate::stack::rollback::probes::Probes;
 use crate::stack::rollback::services::Application;
+use crate::stack::rollback::wanted::choose;
 use crate::stack::rollback::{self, Begun, Journal, Outcome, Transaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +31,11 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
     };
     let begun = journal.begun()?.clone();
     let engine = Engine::from_env().map_err(application::Error::Docker)?;
+    let set = repository.snapshots()?;
+    let snapshot = set.snapshots.iter().find(|snapshot| snapshot.id.to_string() == begun.snapshot);
+    let settings = labels(&begun.directory)?;
     let world = Application {
-        probes: Probes { engine, project: begun.project.clone() },
+        probes: Probes { engine, project: begun.project.clone(), settings },
         directory: begun.directory.clone(),
         state: folder.clone(),
         // Once the new state has been committed, there is no way back that needs them.
@@ -44,8 +48,13 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
         new_services: begun.new_services.clone(),
         ran: begun.ran.clone(),
         order: begun.order.clone(),
-        settings: labels(&begun.directory)?,
-        checks: Vec::new(),
+        // A snapshot that is gone meanwhile does not hold up the way back.
+        databases: match snapshot {
+            Some(snapshot) => {
+                choose(&snapshot.manifest, &parts(&begun.only)?).map(|all| databases(&all)).unwrap_or_default()
+            }
+            None => Vec::new(),
+        },
         monitor: Arc::clone(&env.monitor),
     };
     let mut entry = log::begin(repository, if abort { "abort" } else { "resume" });
@@ -64,9 +73,7 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
             Answer::Plan(_) => Err(Error::usage("nothing was done", "give the command again")),
         };
     }
-    let set = repository.snapshots()?;
-    let project = set.snapshots.iter().find(|s| s.id.to_string() == begun.snapshot);
-    let project = project.and_then(|snapshot| snapshot.manifest.project.clone());
+    let project = snapshot.and_then(|snapshot| snapshot.manifest.project.clone());
     let project = project.unwrap_or_else(|| ProjectEntry {
         name: begun.project.clone(),
         directory: begun.directory.display().to_string(),

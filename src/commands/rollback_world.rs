@@ -2,14 +2,14 @@
 
 use super::{Env, Result};
 use crate::docker::Engine;
-use crate::repo::manifest::ProjectEntry;
+use crate::repo::manifest::{DatabaseDetail, Detail, ProjectEntry};
 use crate::stack::application::Choice;
 use crate::stack::compose::labels::PREFIX;
 use crate::stack::rollback::compose_call::Call;
 use crate::stack::rollback::origin::Origin;
 use crate::stack::rollback::probes::Probes;
 use crate::stack::rollback::services::{Application, NewService};
-use crate::stack::rollback::wanted::Part;
+use crate::stack::rollback::wanted::{Part, Wanted};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub(super) fn world_of(
     state: &Path,
     parts: &[Part],
 ) -> Result<Application> {
-    let probes = Probes { engine: engine.clone(), project: project.name.clone() };
+    let settings = labels(directory)?;
+    let probes = Probes { engine: engine.clone(), project: project.name.clone(), settings };
     let order: Vec<String> = project.services.iter().map(|service| service.name.clone()).collect();
     let ran = Application::running(&probes, &order, directory)?;
     let then = Call { plugin: !project.compose.starts_with("docker-compose"), arguments: project.arguments.clone() };
@@ -55,10 +56,18 @@ pub(super) fn world_of(
         new_services,
         ran,
         order,
-        settings: labels(directory)?,
-        checks: Vec::new(),
+        databases: Vec::new(),
         monitor: Arc::clone(&env.monitor),
     })
+}
+
+/// The databases of what is brought back, whose rows are compared afterwards.
+pub(super) fn databases(wanted: &[Wanted<'_>]) -> Vec<DatabaseDetail> {
+    let detail = |wanted: &Wanted<'_>| match &wanted.source.detail {
+        Some(Detail::Database(detail)) if detail.engine != "program" => Some(detail.clone()),
+        _ => None,
+    };
+    wanted.iter().filter_map(detail).collect()
 }
 
 /// What `snap.toml` says of services, as labels.

@@ -255,6 +255,24 @@ pub struct Container {
     pub host_config: Hidden,
 }
 
+/// The ports of the host that a container's configuration publishes, `0.0.0.0:8080/tcp`; not those that the engine chooses.
+pub fn published_ports(host_config: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    for (inside, places) in host_config["PortBindings"].as_object().into_iter().flatten() {
+        let protocol = inside.rsplit('/').next().filter(|_| inside.contains('/')).unwrap_or("tcp");
+        for place in places.as_array().into_iter().flatten() {
+            let (ip, port) =
+                (place["HostIp"].as_str().unwrap_or_default(), place["HostPort"].as_str().unwrap_or_default());
+            if !matches!(port, "" | "0") {
+                let ip = if ip.is_empty() { "0.0.0.0" } else { ip };
+                out.push(format!("{ip}:{port}/{protocol}"));
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
 /// The engine's answer, as it is shaped.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -29,7 +29,9 @@ mod tests;
 mod volume;
 
 pub use body::Body;
-pub use container::{Attachment, Container, ContainerSummary, Environment, Health, Hidden, Mount, State, Status};
+pub use container::{
+    Attachment, Container, ContainerSummary, Environment, Health, Hidden, Mount, State, Status, published_ports,
+};
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Info};
 pub use error::{Error, Result};

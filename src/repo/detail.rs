@@ -184,4 +184,7 @@ pub struct ContainerEntry {
     pub exit_code: Option<i64>,
     /// The image that it was made from.
     pub image_id: String,
+    /// Ports of the host that it publishes, `0.0.0.0:8080/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
 }

@@ -4,7 +4,7 @@ use super::Project;
 use super::images::named;
 use super::observe::{is_active, is_one_off, service_of};
 use super::select::Stops;
-use crate::docker::{Container, Health, Status};
+use crate::docker::{Container, Health, Status, published_ports};
 use crate::repo::manifest::{ContainerEntry, ProjectEntry, ServiceEntry};
 
 /// Describes the project as it was before anything was stopped.
@@ -73,6 +73,7 @@ fn entry(container: &Container) -> ContainerEntry {
         health: health.map(str::to_owned),
         exit_code: (!is_active(container.state.status)).then_some(container.state.exit_code),
         image_id: container.image_id.clone(),
+        ports: published_ports(&container.host_config.0),
     }
 }
 

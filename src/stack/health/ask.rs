@@ -5,6 +5,7 @@
 
 use super::http::{self, Request};
 use super::{Answer, Check, ContainerHealth, ContainerState, Containers, Place, Question};
+use crate::stack::source::database::judge;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -37,14 +38,7 @@ impl<'a> Asker<'a> {
             Question::Sql { database, query, expect } => containers
                 .query(service, database.as_deref(), query, limit)
                 .and_then(|found| fits(found.trim(), expect.as_deref())),
-            Question::Rows { database, table, rows } => {
-                containers.rows(service, database, table, limit).and_then(|found| match found >= *rows {
-                    true if found == *rows => Ok(format!("{found} rows, as captured")),
-                    // The application has begun to work.
-                    true => Ok(format!("{found} rows, captured were {rows}")),
-                    false => Err(format!("{found} rows, captured were {rows}")),
-                })
-            }
+            Question::Rows(detail) => containers.counts(service, detail).and_then(|found| judge(detail, &found)),
             Question::Command { command, contains } => containers.execute(service, command, limit).and_then(|ended| {
                 let has = contains.as_deref().is_none_or(|wanted| ended.output.contains(wanted));
                 match (ended.code, has) {

@@ -16,9 +16,11 @@ mod tests;
 
 pub use crate::repo::evidence::{Evidence, Verdict};
 pub use http::Statuses;
-pub use settings::{CheckSetting, SettingError, checks_of_labels, checks_of_settings};
+pub use settings::{CheckSetting, ROWS, SettingError, checks_of_labels, checks_of_settings};
 
 use crate::monitor::{Monitor, Unit, lock};
+use crate::repo::manifest::DatabaseDetail;
+use crate::stack::source::database::Counts;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -98,11 +100,11 @@ pub trait Containers: Sync {
     /// The server does not answer it.
     fn query(&self, service: &str, database: Option<&str>, query: &str, limit: Duration) -> Result<String, String>;
 
-    /// The number of rows of a table.
+    /// The rows of every table of a dump, as a server has them now.
     ///
     /// # Errors
     /// The server does not say.
-    fn rows(&self, service: &str, database: &str, table: &str, limit: Duration) -> Result<u64, String>;
+    fn counts(&self, service: &str, detail: &DatabaseDetail) -> Result<Counts, String>;
 
     /// True if a container of the service has something at `path`.
     ///
@@ -151,15 +153,8 @@ pub enum Question {
         /// The answer: a text, or a comparison such as `>= 5`.
         expect: Option<String>,
     },
-    /// A table has so many rows, as when it was captured.
-    Rows {
-        /// Which database.
-        database: String,
-        /// Which table.
-        table: String,
-        /// How many.
-        rows: u64,
-    },
+    /// Every table has as many rows as when it was captured, or more.
+    Rows(Box<DatabaseDetail>),
     /// A command in the container ends with 0.
     Command {
         /// Program and arguments.
@@ -197,11 +192,10 @@ impl Check {
         Self { name, service: service.to_owned(), question: Question::Container, timeout }
     }
 
-    /// The check that a table has the rows that it had.
-    pub fn rows(service: &str, database: &str, table: &str, rows: u64) -> Self {
-        let question = Question::Rows { database: database.to_owned(), table: table.to_owned(), rows };
-        let name = format!("rows of {database}/{table}");
-        Self { name, service: service.to_owned(), question, timeout: TIMEOUT }
+    /// The check that a database has the rows that it had.
+    pub fn rows(detail: &DatabaseDetail, timeout: Duration) -> Self {
+        let (name, service) = ("rows as captured".to_owned(), detail.service.clone());
+        Self { name, service, question: Question::Rows(Box::new(detail.clone())), timeout }
     }
 }
 

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// The beginning of all labels that say what healthy is.
 pub const PREFIX: &str = "snap.health.";
 
+/// The label by which rows are not compared after a restore: `false`.
+pub const ROWS: &str = "snap.health.rows";
+
 /// A check that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -64,6 +67,15 @@ pub fn checks_of_labels(service: &str, labels: &BTreeMap<String, String>) -> Res
     let mut settings: BTreeMap<String, CheckSetting> = BTreeMap::new();
     for (label, value) in labels {
         let Some(rest) = label.strip_prefix(PREFIX) else { continue };
+        if label == ROWS {
+            match value.as_str() {
+                "true" | "false" => continue,
+                _ => {
+                    let place = format!("label {label} of service {service}");
+                    return Err(SettingError { place, message: format!("“{value}” is neither true nor false") });
+                }
+            }
+        }
         let (name, field) = rest.rsplit_once('.').unwrap_or(("", rest));
         let setting = settings.entry(name.to_owned()).or_default();
         let known = set(setting, field, value);

@@ -21,12 +21,15 @@ pub mod compose_call;
 mod event;
 pub mod journal;
 pub mod origin;
+pub mod ports;
 pub mod prepare;
 pub mod probes;
 mod raw_path;
 pub mod services;
+mod stage_databases;
 pub mod stage_files;
 mod stage_images;
+mod stage_inputs;
 pub mod stage_volumes;
 pub mod swap;
 #[cfg(test)]
@@ -35,6 +38,7 @@ pub mod transaction;
 pub mod wanted;
 
 pub use journal::{Begun, Event, Journal, Ran, Staged};
+pub use stage_databases::failed as database_error;
 pub use swap::{Side, Swap};
 pub use transaction::{Outcome, Transaction};
 

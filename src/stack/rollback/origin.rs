@@ -49,6 +49,21 @@ impl Origin {
         Ok(out)
     }
 
+    #[cfg(test)]
+    pub(super) fn of(description: Value) -> Self {
+        Self(description)
+    }
+
+    /// The part of it that concerns the host.
+    pub(super) fn host_config(&self) -> &Value {
+        &self.0["HostConfig"]
+    }
+
+    /// True if it ran.
+    pub(super) fn runs(&self) -> bool {
+        self.0["State"]["Running"] == true
+    }
+
     fn id(&self) -> &str {
         self.0["Id"].as_str().unwrap_or_default()
     }

@@ -4,6 +4,7 @@
 //! and puts it beside what is there. So a snapshot that is damaged, an image that the engine refuses, a disk without
 //! room are known before the first service stops.
 
+use super::stage_databases::DatabasePart;
 use super::stage_files::{Differences, Folder, make_stage};
 use super::stage_volumes::VolumeTarget;
 use super::wanted::{Wanted, project_folder};
@@ -42,8 +43,8 @@ struct FolderPart<'m> {
 }
 
 /// A volume.
-struct VolumePart<'m> {
-    target: VolumeTarget,
+pub(super) struct VolumePart<'m> {
+    pub(super) target: VolumeTarget,
     source: &'m SourceEntry,
     detail: &'m VolumeDetail,
 }
@@ -58,9 +59,10 @@ pub(super) struct ImagePart<'m> {
 
 /// What will be done.
 pub struct Plan<'m> {
-    restore: String,
+    pub(super) restore: String,
     folders: Vec<FolderPart<'m>>,
-    volumes: Vec<VolumePart<'m>>,
+    pub(super) volumes: Vec<VolumePart<'m>>,
+    pub(super) databases: Vec<DatabasePart<'m>>,
     pub(super) images: Vec<ImagePart<'m>>,
     /// When the folders were compared, seconds since 1970.
     compared_at: i64,
@@ -82,6 +84,12 @@ pub struct Planner<'a> {
     pub project: &'a str,
     /// Digits that name this restore.
     pub restore: &'a str,
+    /// What is brought back.
+    pub wanted: Vec<Wanted<'a>>,
+    /// True if only parts come back.
+    pub only: bool,
+    /// What settings say of services, as labels.
+    pub settings: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// Threads.
     pub workers: usize,
     /// Shows progress.
@@ -89,39 +97,43 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Finds out what has to be done for `wanted`.
+    /// Finds out what has to be done.
     ///
     /// # Errors
     /// Something cannot be restored in place, is in use by others, or has no room; or the repository or the engine
     /// does not answer. Nothing was changed.
-    pub fn plan(&self, wanted: &[Wanted<'a>], reader: &mut Reader<'_>) -> Result<Plan<'a>> {
+    pub fn plan(&self, reader: &mut Reader<'_>) -> Result<Plan<'a>> {
         let mut plan = Plan {
             restore: self.restore.to_owned(),
             folders: Vec::new(),
             volumes: Vec::new(),
+            databases: Vec::new(),
             images: Vec::new(),
             compared_at: jiff::Timestamp::now().as_second(),
             changes: Vec::new(),
             needs: BTreeMap::new(),
         };
-        self.monitor.phase("comparing", Unit::Items, Some(wanted.len() as u64));
-        for wanted in wanted {
+        self.monitor.phase("comparing", Unit::Items, Some(self.wanted.len() as u64));
+        for wanted in &self.wanted {
             self.monitor.item(&wanted.source.name);
             match (wanted.source.kind, &wanted.source.detail) {
                 (SourceKind::Files, _) => self.folder(&mut plan, wanted, reader)?,
                 (_, Some(Detail::Volume(detail))) => self.volume(&mut plan, wanted.source, detail)?,
                 (_, Some(Detail::Image(detail))) => self.image(&mut plan, wanted.source, detail)?,
                 // Its files come back with its volume.
-                (_, Some(Detail::Database(database))) if database.authority == Authority::Volume => {}
-                (kind, _) => {
+                (_, Some(Detail::Database(database))) if database.authority == Authority::Volume => {
+                    self.volume_of(&mut plan, wanted.source, database)?;
+                }
+                (_, Some(Detail::Database(database))) => self.database(&mut plan, wanted.source, database)?,
+                (kind, None) => {
                     let subject = format!("{} {}", kind.word(), wanted.source.name);
-                    let message = "this version cannot bring it back in place; snap restore --target writes it as \
-                                   plain files, and --only brings back the other parts";
-                    return Err(Error::Engine { subject, message: message.to_owned() });
+                    let message = "the snapshot does not say what it was".to_owned();
+                    return Err(Error::Engine { subject, message });
                 }
             }
             self.monitor.advance(1);
         }
+        plan.without_doubles()?;
         plan.has_room()?;
         Ok(plan)
     }
@@ -152,7 +164,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn volume(&self, plan: &mut Plan<'a>, source: &'a SourceEntry, detail: &'a VolumeDetail) -> Result<()> {
+    pub(super) fn volume(&self, plan: &mut Plan<'a>, source: &'a SourceEntry, detail: &'a VolumeDetail) -> Result<()> {
         let current = if detail.anonymous { self.current_volume(detail)? } else { None };
         let target = VolumeTarget::find(self.engine, detail, current.as_deref())?;
         self.refuse_foreign(&target.volume)?;
@@ -192,7 +204,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Others that run with the volume would see its content change under them.
-    fn refuse_foreign(&self, volume: &str) -> Result<()> {
+    pub(super) fn refuse_foreign(&self, volume: &str) -> Result<()> {
         let found = self.engine.containers_using(volume).map_err(|error| self.failed(volume, &error))?;
         let is_foreign = |container: &&crate::docker::ContainerSummary| {
             let running = matches!(
@@ -220,7 +232,7 @@ fn make_root(root: &Path) -> Result<PathBuf> {
 }
 
 /// Where a folder's new things wait: beside it, or in it where that is another file system or closed.
-fn stage_of(root: &Path, restore: &str) -> Result<PathBuf> {
+pub(super) fn stage_of(root: &Path, restore: &str) -> Result<PathBuf> {
     let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
     let here = device(root).map_err(|source| Error::state("look at", root, source))?;
     let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -240,6 +252,7 @@ impl Plan<'_> {
         let same = |part: &FolderPart<'_>| part.differences.changed.is_empty() && part.differences.gone.is_empty();
         self.folders.iter().all(same)
             && self.volumes.is_empty()
+            && self.databases.is_empty()
             && self.images.iter().all(|part| part.is_there && part.tags.is_empty())
     }
 
@@ -274,7 +287,7 @@ impl Plan<'_> {
         let volumes = self.volumes.iter().map(|part| part.target.staged(&self.restore));
         let images = self.images.iter().enumerate().filter(|(_, part)| !part.is_there);
         let images = images.map(|(number, _)| Staged::Tag(self.held_tag(number)));
-        folders.chain(late).chain(volumes).chain(images).collect()
+        folders.chain(late).chain(volumes).chain(images).chain(self.staged_databases()).collect()
     }
 
     /// The tag that keeps a loaded image until it has its own.
@@ -287,7 +300,7 @@ impl Plan<'_> {
     /// # Errors
     /// Something of it cannot be restored. What was made is in [`Plan::staged`].
     pub fn make_ready(&self, planner: &Planner<'_>, reader: &mut Reader<'_>) -> Result<Vec<Swap>> {
-        let mut swaps = Vec::new();
+        let (mut swaps, mut images) = (Vec::new(), BTreeMap::new());
         for (number, part) in self.images.iter().enumerate() {
             let subject = format!("image {}", part.source.name);
             let failed =
@@ -304,6 +317,7 @@ impl Plan<'_> {
             if loaded {
                 planner.engine.tag_image(&id, &self.held_tag(number)).map_err(failed)?;
             }
+            images.insert(part.detail.id.clone(), id.clone());
             for (at, (tag, old)) in part.tags.iter().enumerate() {
                 let kept = format!("snap-rollback/{}:old{number}-{at}", self.restore);
                 swaps.push(Swap::Tag { tag: tag.clone(), old: old.clone(), new: Some(id.clone()), kept });
@@ -314,6 +328,7 @@ impl Plan<'_> {
             let made = target.make_ready(planner.engine, reader, source, detail, &self.restore, planner.monitor)?;
             swaps.extend(made);
         }
+        swaps.extend(self.load_databases(planner, reader, &images)?);
         for part in &self.folders {
             part.folder.stage(reader, &part.differences.changed, &part.stage, planner.monitor)?;
             let at = |path: &[u8]| join(&part.stage, path);
@@ -335,7 +350,7 @@ impl Plan<'_> {
                 Swap::Attributes { path, .. } => path,
                 Swap::Tag { .. } => return false,
             };
-            of_folders.iter().any(|root| live.starts_with(root))
+            !self.is_database(live) && of_folders.iter().any(|root| live.starts_with(root))
         };
         let mut swaps: Vec<Swap> = before.iter().filter(|swap| !is_of_folder(swap)).cloned().collect();
         for part in &self.folders {
@@ -362,7 +377,7 @@ fn late(stage: &Path) -> PathBuf {
     name.into()
 }
 
-fn join(folder: &Path, path: &[u8]) -> PathBuf {
+pub(super) fn join(folder: &Path, path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     folder.join(std::ffi::OsStr::from_bytes(path))
 }

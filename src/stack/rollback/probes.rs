@@ -2,7 +2,10 @@
 
 use crate::docker::{Container, Engine, ExecSpec, Health, Status};
 use crate::monitor::Quiet;
+use crate::repo::manifest::DatabaseDetail;
 use crate::stack::health::{ContainerHealth, ContainerState, Containers, Executed};
+use crate::stack::source::database::{self, Counts, Settings};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ pub struct Probes {
     pub engine: Engine,
     /// The project's name.
     pub project: String,
+    /// What settings say of services, as labels.
+    pub settings: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Probes {
@@ -118,13 +123,17 @@ impl Containers for Probes {
         Ok(text.lines().next().and_then(|line| line.split('\t').next()).unwrap_or_default().to_owned())
     }
 
-    fn rows(&self, service: &str, database: &str, table: &str, limit: Duration) -> Result<u64, String> {
+    fn counts(&self, service: &str, detail: &DatabaseDetail) -> Result<Counts, String> {
         let container = self.running(service)?;
-        let postgresql = container.env.iter().any(|(known, _)| known.starts_with("POSTGRES_") || known == "PGDATA");
-        let quote = if postgresql { '"' } else { '`' };
-        let parts: Vec<String> = table.split('.').map(|part| format!("{quote}{part}{quote}")).collect();
-        let found = self.query(service, Some(database), &format!("select count(*) from {}", parts.join(".")), limit)?;
-        found.trim().parse().map_err(|_| "the server gave no number".to_owned())
+        let said = self.settings.get(service).map(Settings::from_labels).unwrap_or_default();
+        let settings = Settings {
+            database: Some(detail.engine.clone()),
+            dump: None,
+            ..said.or(Settings::from_labels(&container.labels))
+        };
+        let database = database::find(&container, &settings)?.ok_or("it is no database that is known here")?;
+        database::count(&self.engine, &container.id, &database, detail, &Quiet::default())
+            .map_err(|error| error.to_string())
     }
 
     fn has_file(&self, service: &str, path: &str) -> Result<bool, String> {

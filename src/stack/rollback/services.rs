@@ -7,8 +7,9 @@ use super::{Error, Ran, Result, Side, Staged, World};
 use crate::docker::{Container, Status};
 use crate::monitor::{Monitor, Unit, Warning};
 use crate::repo::entry::Meta;
+use crate::repo::manifest::DatabaseDetail;
 use crate::stack::files::Disk;
-use crate::stack::health::{Check, Proof, STEADY, TIMEOUT, checks_of_labels, prove};
+use crate::stack::health::{Check, Proof, ROWS, STEADY, TIMEOUT, checks_of_labels, prove};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,8 @@ pub struct Application {
     pub ran: Vec<Ran>,
     /// All services in the order in which they start.
     pub order: Vec<String>,
-    /// What settings say of services, as labels.
-    pub settings: BTreeMap<String, BTreeMap<String, String>>,
-    /// Checks beside those that labels name.
-    pub checks: Vec<Check>,
+    /// Databases whose rows are compared with what was captured.
+    pub databases: Vec<DatabaseDetail>,
     /// Shows what is done.
     pub monitor: Arc<dyn Monitor>,
 }
@@ -128,7 +127,7 @@ impl Application {
     }
 
     fn new_checks(&self) -> std::result::Result<Vec<Check>, String> {
-        let mut checks = self.checks.clone();
+        let mut checks = Vec::new();
         for NewService { name, .. } in &self.new_services {
             checks.push(Check::steady(name, STEADY));
             let found = self.probes.containers(Some(name)).map_err(|error| error.to_string())?;
@@ -137,8 +136,12 @@ impl Application {
                 checks.push(Check::container(name, patience(container)));
             }
             let mut labels = container.labels.clone();
-            labels.extend(self.settings.get(name).into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+            labels.extend(self.probes.settings.get(name).into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
             checks.extend(checks_of_labels(name, &labels).map_err(|error| error.to_string())?);
+            let databases = self.databases.iter().filter(|detail| detail.service == *name);
+            if labels.get(ROWS).is_none_or(|value| value != "false") {
+                checks.extend(databases.map(|detail| Check::rows(detail, patience(container))));
+            }
         }
         Ok(checks)
     }

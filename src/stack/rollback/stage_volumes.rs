@@ -15,6 +15,10 @@ use crate::stack::files::Disk;
 use crate::stack::restore::{FolderRestore, restore_folder};
 use std::path::{Path, PathBuf};
 
+/// Why an anonymous volume cannot come back without a container that has one: nobody would mount it.
+pub(super) const NO_CONTAINER: &str = "it has no name of its own, and no container of its service is there to mount it: \
+    docker compose create makes one, then give the command again; or bring the other parts back with --only";
+
 /// A volume that is brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeTarget {
@@ -33,11 +37,14 @@ impl VolumeTarget {
     pub fn find(engine: &Engine, detail: &VolumeDetail, current: Option<&str>) -> Result<Self> {
         let name = if detail.anonymous { current.unwrap_or(&detail.volume) } else { &detail.volume };
         let refused = |message: String| Error::Engine { subject: format!("volume {name}"), message };
+        if detail.anonymous && current.is_none() {
+            return Err(refused(NO_CONTAINER.to_owned()));
+        }
         let is_plain = |driver: &str, options: usize| (driver.is_empty() || driver == "local") && options == 0;
         if !is_plain(&detail.driver, detail.options.len()) {
             let message = format!(
-                "it is of the driver {}{}, and such volumes are not restored in place; snap restore --target writes \
-                 its files",
+                "it is of the driver {}{}, and such volumes are not restored in place: bring the other parts back with \
+                 --only; --target writes its files",
                 detail.driver,
                 if detail.options.is_empty() { "" } else { " with options" }
             );
@@ -54,6 +61,9 @@ impl VolumeTarget {
             return Err(refused(format!("a volume of this name exists with the driver {}", found.driver)));
         }
         let present = folder_of(&found)?;
+        if !present.parent().is_some_and(|parent| same_device(&present, parent)) {
+            return Err(refused("it is a file system of its own, and cannot be exchanged".to_owned()));
+        }
         Ok(Self { volume: name.to_owned(), present: Some(present) })
     }
 
@@ -116,6 +126,13 @@ impl VolumeTarget {
 pub fn exchange(live: &Path, kept: &Path) -> Result<Swap> {
     let inode = |path: &Path| Disk.inode(path)?.ok_or_else(|| Error::Strange { path: path.to_path_buf() });
     Ok(Swap::Exchange { live: live.to_path_buf(), kept: kept.to_path_buf(), old: inode(live)?, new: inode(kept)? })
+}
+
+/// True if a folder can change places with one in `beside`.
+pub(super) fn same_device(folder: &Path, beside: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    device(folder).is_some() && device(folder) == device(beside)
 }
 
 fn folder_of(volume: &Volume) -> Result<PathBuf> {

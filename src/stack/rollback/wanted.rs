@@ -1,6 +1,6 @@
 //! Which parts of a snapshot are brought back: `--only`, and what that means for its sources.
 
-use crate::repo::manifest::{Detail, Manifest, SourceEntry, SourceKind};
+use crate::repo::manifest::{DatabaseDetail, Detail, Manifest, SourceEntry, SourceKind};
 use std::path::Path;
 
 /// One part, as a person names it.
@@ -83,9 +83,36 @@ fn of_part<'m>(manifest: &'m Manifest, part: &Part) -> Result<Vec<Wanted<'m>>, S
         Part::Files(name) => (by(SourceKind::Files, name), named("folder", name)),
         Part::Image(name) => (by(SourceKind::Image, name), named("image", name)),
         Part::Volume(name) => (by(SourceKind::Volume, name), named("volume", name)),
+        Part::Database(Some(name), None) => (database(manifest, name)?, format!("no database {name}")),
         Part::Database(name, _) => (by(SourceKind::Database, name), named("database", name)),
     };
     if found.is_empty() { Err(format!("the snapshot has {what}")) } else { Ok(found) }
+}
+
+/// A server by its service, or by the name of the one database that it holds: all of a server comes back together.
+fn database<'m>(manifest: &'m Manifest, name: &str) -> Result<Vec<Wanted<'m>>, String> {
+    let servers = || manifest.sources.iter().filter(|source| source.kind == SourceKind::Database);
+    let detail = |source: &'m SourceEntry| match &source.detail {
+        Some(Detail::Database(detail)) => Some((source, detail)),
+        _ => None,
+    };
+    let whole = |source| vec![Wanted { source, only: Vec::new() }];
+    let is_service = |found: &(&SourceEntry, &DatabaseDetail)| found.0.name == name || found.1.service == name;
+    if let Some((source, _)) = servers().filter_map(detail).find(is_service) {
+        return Ok(whole(source));
+    }
+    let holds = |found: &(&SourceEntry, &DatabaseDetail)| found.1.dumps.iter().any(|dump| dump.database == name);
+    let Some((source, found)) = servers().filter_map(detail).find(holds) else { return Ok(Vec::new()) };
+    let others = found.dumps.iter().filter(|dump| dump.database != name && !dump.tables.is_empty());
+    let others: Vec<&str> = others.map(|dump| dump.database.as_str()).collect();
+    match others.is_empty() {
+        true => Ok(whole(source)),
+        false => Err(format!(
+            "{name} in a server that also holds {}, and all of a server comes back together: --only db:{}",
+            others.join(", "),
+            found.service
+        )),
+    }
 }
 
 fn named(kind: &str, name: &Option<String>) -> String {
@@ -140,7 +167,51 @@ fn file<'m>(manifest: &'m Manifest, path: &str) -> Option<Wanted<'m>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Part;
+    use super::{Part, choose};
+    use crate::repo::manifest::{Authority, DatabaseDetail, Detail, Dump, DumpedTable, Manifest, SourceEntry};
+
+    fn server(service: &str, databases: &[(&str, u64)]) -> SourceEntry {
+        let table = |rows| DumpedTable { name: "t".to_owned(), rows, offset: None, bytes: None };
+        let dump = |(name, rows): &(&str, u64)| Dump {
+            file: String::new(),
+            database: (*name).to_owned(),
+            tables: if *rows > 0 { vec![table(*rows)] } else { Vec::new() },
+        };
+        let detail = DatabaseDetail {
+            engine: "postgresql".to_owned(),
+            version: String::new(),
+            service: service.to_owned(),
+            authority: Authority::Dump,
+            dumps: databases.iter().map(dump).collect(),
+        };
+        let json = serde_json::json!({
+            "kind": "database", "name": service, "root": "", "level": "dump", "tree": { "level": 0, "chunks": [] },
+            "entries": 0, "files": 0, "bytes": 0, "new_bytes": 0
+        });
+        SourceEntry { detail: Some(Detail::Database(detail)), ..serde_json::from_value(json).unwrap() }
+    }
+
+    #[test]
+    fn all_of_a_server_comes_back_together() {
+        let json = serde_json::json!({
+            "version": 1, "repository": "00".repeat(32), "predecessors": [], "time": "", "host": "", "stack": "", "tags": [],
+            "note": "", "tool": "", "complete": true, "sources": [], "coverage": [], "warnings": [], "needs": [],
+            "stats": { "files": 0, "files_changed": 0, "bytes_read": 0, "bytes_new": 0, "bytes_stored": 0, "seconds": 0.0 }
+        });
+        let sources =
+            vec![server("db", &[("", 0), ("postgres", 0), ("shop", 5)]), server("sql", &[("a", 1), ("b", 2)])];
+        let manifest = Manifest { sources, ..serde_json::from_value(json).unwrap() };
+        let chosen = |text: &str| {
+            choose(&manifest, &[Part::parse(text).unwrap()])
+                .map(|all| all.iter().map(|wanted| wanted.source.name.clone()).collect::<Vec<_>>())
+        };
+        for text in ["db:db", "db:shop"] {
+            assert_eq!(chosen(text), Ok(vec!["db".to_owned()]), "{text}");
+        }
+        assert_eq!(chosen("db:sql"), Ok(vec!["sql".to_owned()]));
+        assert!(chosen("db:a").unwrap_err().contains("also holds b"));
+        assert_eq!(chosen("db:none"), Err("the snapshot has no database none".to_owned()));
+    }
 
     #[test]
     fn parts_are_read() {

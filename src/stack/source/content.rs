@@ -55,6 +55,24 @@ impl<'r> FileContent<'r> {
         Self::open(Reader::new(repository)?, root, path, workers)
     }
 
+    /// Goes on so many bytes; chunks that lie before them are not read.
+    ///
+    /// # Errors
+    /// The file is shorter, or cannot be read.
+    pub fn skip(&mut self, mut bytes: u64) -> io::Result<()> {
+        while self.at == self.window.len()
+            && let Some(extent) = self.extents.front()
+            && extent.len() <= bytes
+        {
+            bytes -= extent.len();
+            self.extents.pop_front();
+        }
+        match io::copy(&mut self.by_ref().take(bytes), &mut io::sink())? == bytes {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     fn fill(&mut self) -> io::Result<()> {
         let (mut pieces, mut len) = (Vec::new(), 0u64);
         while len < WINDOW_BYTES

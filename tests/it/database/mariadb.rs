@@ -64,7 +64,10 @@ fn a_whole_server_is_dumped_proven_and_deduplicated() {
     assert!(detail(&first).version.starts_with("10.11."));
 
     let files = store.files(&first);
-    assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), ["databases/shop.sql", "users.sql"]);
+    assert_eq!(
+        files.keys().map(String::as_str).collect::<Vec<_>>(),
+        ["container.json", "databases/shop.sql", "users.sql"]
+    );
     let dump = String::from_utf8_lossy(&files["databases/shop.sql"]);
     for part in ["PROCEDURE `hello`", "EVENT `nightly`", "TRIGGER stamp", "VIEW `names`", "CREATE DATABASE"] {
         assert!(dump.contains(part), "no {part}");

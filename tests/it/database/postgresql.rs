@@ -81,7 +81,7 @@ fn a_whole_server_is_dumped_proven_and_deduplicated() {
 
     let files = store.files(&first);
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
-    assert_eq!(names, ["databases/clinic.sql", "databases/postgres.sql", "globals.sql"]);
+    assert_eq!(names, ["container.json", "databases/clinic.sql", "databases/postgres.sql", "globals.sql"]);
     let globals = String::from_utf8_lossy(&files["globals.sql"]);
     assert!(globals.contains("CREATE ROLE reader;") && globals.contains("SCRAM-SHA-256$"), "{globals}");
     let dump = &files["databases/clinic.sql"];

@@ -196,7 +196,6 @@ fn a_volume_that_is_gone_is_made_anew_and_one_that_others_use_is_not_touched() {
 
 #[test]
 fn a_damaged_snapshot_stops_nothing() {
-    use std::os::unix::fs::PermissionsExt;
     need!(root(), crate::need::docker());
     let app = application("damage");
     let media = app.mountpoint("media");
@@ -205,14 +204,7 @@ fn a_damaged_snapshot_stops_nothing() {
     snapshot(&app, "good");
     break_it(&app);
     let before = looks(&app);
-    for object in app.sandbox.objects().into_iter().filter(|path| path.starts_with("packs")) {
-        let path = app.sandbox.repo().join(object);
-        let mut bytes = std::fs::read(&path).expect("a pack");
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-        std::fs::write(&path, bytes).expect("a pack");
-    }
+    damage_packs(&app);
     app.sandbox.must("restore good --yes", exit::DAMAGE);
     assert_eq!(looks(&app), before);
     assert_eq!(staged(&app), Vec::<String>::new());

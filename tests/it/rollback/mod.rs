@@ -1,7 +1,9 @@
 //! Applications that are brought back: real containers, real failures, killed at every step.
 
+mod databases;
 mod drills;
 mod kills;
+mod refusals;
 
 use crate::application::App;
 use serde_json::Value;
@@ -69,8 +71,15 @@ fn snapshot(app: &App, tag: &str) {
 /// Runs `snap restore` with the words of `line`; it must end with `code`.
 #[track_caller]
 fn restore(app: &App, line: &str, code: i32) -> Value {
-    let words: Vec<&str> = ["restore"].into_iter().chain(line.split_whitespace()).chain(["--json"]).collect();
-    app.sandbox.expect(&words, &[code]).unwrap_or_else(|text| panic!("{text}")).json()
+    patiently(app, &format!("restore {line} --json"), code).json()
+}
+
+/// Runs snap with the words of `line`; it must end with `code`. Databases and images take their time on a slow machine.
+#[track_caller]
+fn patiently(app: &App, line: &str, code: i32) -> crate::snap::Run {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let run = crate::snap::run(app.sandbox.snap_command(&words), std::time::Duration::from_secs(1200));
+    run.and_then(|run| run.expect(&[code])).unwrap_or_else(|text| panic!("{text}"))
 }
 
 /// All that a person could tell two states of the application by.
@@ -96,9 +105,27 @@ fn looks(app: &App) -> String {
 
 /// What a restore has put somewhere for a while and is still there.
 fn staged(app: &App) -> Vec<String> {
-    let media = app.mountpoint("media");
-    let folders = [app.dir.parent().expect("a folder"), media.parent().expect("a folder"), app.dir.as_path()];
+    staged_of(app, "media")
+}
+
+/// The same, beside the volume of this name.
+fn staged_of(app: &App, volume: &str) -> Vec<String> {
+    let volume = app.mountpoint(volume);
+    let folders = [app.dir.parent().expect("a folder"), volume.parent().expect("a folder"), app.dir.as_path()];
     let names = folders.iter().flat_map(|folder: &&Path| std::fs::read_dir(folder).expect("a folder"));
     let names = names.map(|entry| entry.expect("an entry").path().display().to_string());
     names.filter(|name| name.contains(".snap-restore-")).collect()
+}
+
+/// Changes a bit in the middle of every pack.
+fn damage_packs(app: &App) {
+    use std::os::unix::fs::PermissionsExt;
+    for object in app.sandbox.objects().into_iter().filter(|path| path.starts_with("packs")) {
+        let path = app.sandbox.repo().join(object);
+        let mut bytes = std::fs::read(&path).expect("a pack");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        std::fs::write(&path, bytes).expect("a pack");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::monitor::Quiet;
+use crate::repo::manifest::{Authority, Dump, DumpedTable};
 
 fn fake(states: Vec<Vec<ContainerState>>) -> Fake {
     Fake { states: HashMap::from([("web", states)]), ..Fake::default() }
@@ -79,7 +80,13 @@ fn rows_queries_commands_and_files_are_judged() {
         let expect = expect.map(str::to_owned);
         Question::Sql { database: None, query: "select count(*) from users".to_owned(), expect }
     };
-    let rows = |rows| Question::Rows { database: "app".to_owned(), table: "users".to_owned(), rows };
+    let rows = |rows| {
+        let table = DumpedTable { name: "users".to_owned(), rows, offset: None, bytes: None };
+        let dump = Dump { file: "f".to_owned(), database: "app".to_owned(), tables: vec![table] };
+        let (engine, version, service) = ("postgresql".to_owned(), String::new(), "db".to_owned());
+        let detail = DatabaseDetail { engine, version, service, authority: Authority::Dump, dumps: vec![dump] };
+        Question::Rows(Box::new(detail))
+    };
     let command = |contains: Option<&str>| Question::Command {
         command: vec!["true".to_owned()],
         contains: contains.map(str::to_owned),

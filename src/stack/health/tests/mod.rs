@@ -39,8 +39,8 @@ impl Containers for Fake {
             answer => Ok(format!("{answer}\n")),
         }
     }
-    fn rows(&self, _: &str, _: &str, _: &str, _: Duration) -> Result<u64, String> {
-        Ok(self.rows)
+    fn counts(&self, _: &str, _: &DatabaseDetail) -> Result<Counts, String> {
+        Ok([(("app".to_owned(), "users".to_owned()), self.rows)].into())
     }
     fn has_file(&self, _: &str, path: &str) -> Result<bool, String> {
         Ok(self.files.contains(&path))

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::detect::{Database, Kind};
 use super::error::{Error, Result};
 use super::store::Target;
-use super::{mariadb, postgresql, program, redis};
+use super::{Server, mariadb, postgresql, program, redis};
 use crate::docker::{Container, Engine, Status};
 use crate::monitor::{Monitor, Warning};
 use crate::repo::Repository;
@@ -81,6 +81,7 @@ pub fn capture(
         Kind::Redis => redis::capture(&client, database, &mut target),
         Kind::Program => program::capture(&client, database, &mut target),
     }?;
+    Server::of(engine, container, &database.data).store(service, &mut target)?;
     let (bytes, new_bytes, entries, folder) =
         (target.bytes, target.bytes_new, std::mem::take(&mut target.entries), target.meta(0o700));
     let files = entries.len() as u64;

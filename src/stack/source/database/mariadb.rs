@@ -199,7 +199,8 @@ fn one_database(
     Ok(Dump { file, database: name.to_owned(), tables: found.iter().map(dumped).collect() })
 }
 
-fn is_transactional(engine: &str) -> bool {
+/// True if tables of the storage engine take part in transactions.
+pub fn is_transactional(engine: &str) -> bool {
     TRANSACTIONAL.iter().any(|known| known.eq_ignore_ascii_case(engine))
 }
 
@@ -257,6 +258,33 @@ fn count_rows(
     }
     count.end(client)?;
     Ok(rows)
+}
+
+/// The rows that the tables of a dump have now; those that are not there are left out.
+pub fn counted_tables(
+    client: &Client<'_>,
+    tools: &Tools<'_>,
+    subject: &str,
+    dump: &Dump,
+) -> Result<BTreeMap<String, u64>> {
+    let literal = dump.database.replace('\\', "\\\\").replace('\'', "\\'");
+    let list = format!("SELECT table_name FROM information_schema.tables WHERE table_schema = '{literal}'");
+    let there = tools.query(client, subject, &list)?;
+    let tables: Vec<&str> = dump
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .filter(|name| there.iter().any(|line| line == name))
+        .collect();
+    let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+    let one = |table: &&str| format!("SELECT COUNT(*) FROM {}.{}", quoted(&dump.database), quoted(table));
+    let questions: Vec<String> = tables.iter().map(one).collect();
+    let lines = if questions.is_empty() { Vec::new() } else { tools.query(client, subject, &questions.join(";\n"))? };
+    let numbers: Vec<u64> = lines.iter().filter_map(|line| line.trim().parse().ok()).collect();
+    if numbers.len() != tables.len() {
+        return Err(Error::database(subject, "the count of rows is not understood"));
+    }
+    Ok(tables.into_iter().map(str::to_owned).zip(numbers).collect())
 }
 
 fn reason(error: Error) -> String {

@@ -13,6 +13,7 @@
 mod capture;
 mod client;
 mod compare;
+mod count;
 mod detect;
 mod error;
 mod mariadb;
@@ -20,12 +21,15 @@ mod postgresql;
 mod program;
 mod redis;
 pub mod restore;
+mod server;
 mod settings;
 mod store;
 pub mod verify;
 
 pub use capture::{Captured, Into, capture};
 pub use compare::{compare, summary};
+pub use count::{Counts, count, judge};
 pub use detect::{Database, Kind, find};
 pub use error::{Error, Result};
+pub use server::{Server, ServerMount};
 pub use settings::Settings;

@@ -1,9 +1,8 @@
 //! MariaDB and MySQL: each database, then users and grants, which name tables and routines.
 
 use super::super::error::Result;
-use super::super::mariadb::Tools;
+use super::super::mariadb::{Tools, counted_tables};
 use super::{Load, prove, wait_until};
-use std::collections::BTreeMap;
 
 /// Loads everything, and gives the rows.
 pub fn load(load: &Load<'_>) -> Result<u64> {
@@ -17,13 +16,7 @@ pub fn load(load: &Load<'_>) -> Result<u64> {
         let subject = load.subject(dump);
         client.monitor.item(&subject);
         load.feed(&subject, &tools.query_argv(), &mut load.content(&dump.file)?)?;
-        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
-        let mut found = BTreeMap::new();
-        for table in &dump.tables {
-            let sql = format!("SELECT COUNT(*) FROM {}.{}", quoted(&dump.database), quoted(&table.name));
-            let number = tools.query(client, &subject, &sql)?.pop().and_then(|line| line.trim().parse().ok());
-            found.extend(number.map(|number| (table.name.clone(), number)));
-        }
+        let found = counted_tables(client, &tools, &subject, dump)?;
         rows += prove(&subject, dump, &found)?;
     }
     for dump in load.detail.dumps.iter().filter(|dump| dump.database.is_empty()) {

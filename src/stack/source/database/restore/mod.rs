@@ -6,8 +6,11 @@
 //! needs an empty one.
 
 mod mariadb;
+mod mariadb_table;
 mod postgresql;
-mod redis;
+mod program;
+pub(super) mod redis;
+pub mod table;
 
 use super::client::Client;
 use super::detect::{Database, Kind, find};
@@ -42,6 +45,14 @@ pub struct Fresh {
     pub env: Vec<String>,
     /// The service's own command; empty for the image's.
     pub command: Vec<String>,
+    /// The service's own entrypoint; empty for the image's.
+    pub entrypoint: Vec<String>,
+    /// The user that it runs as; empty for the image's.
+    pub user: String,
+    /// Bytes of its shared memory; 0 for the engine's default.
+    pub shm_bytes: u64,
+    /// Seconds that a program that is not known here is given to stop; the engine's default if absent.
+    pub stop_seconds: Option<u64>,
     /// What is mounted, as the engine takes it: the empty data folder, files with secrets.
     pub binds: Vec<String>,
     /// Labels by which it is known.
@@ -94,17 +105,23 @@ pub fn load_fresh(
         return redis::load(engine, repository, source, detail, fresh, monitor);
     }
     let running = begin(engine, subject, fresh, &fresh.command)?;
-    let database = known(engine, subject, detail, fresh)?;
+    let is_program = Kind::from_word(&detail.engine) == Some(Kind::Program);
+    let database = if is_program { program::known(subject, fresh) } else { known(engine, subject, detail, fresh)? };
     let client = Client::new(engine, &fresh.name, &database, monitor)?;
     let load = Load { client: &client, repository, source, detail, database: &database };
     let rows = match database.kind {
         Kind::Postgresql => postgresql::load(&load),
         Kind::Mariadb | Kind::Mysql => mariadb::load(&load),
-        Kind::Redis | Kind::Program => {
-            Err(Error::database(subject, "only its own command can take this dump back (snap.restore)"))
-        }
+        Kind::Program => program::load(&load),
+        Kind::Redis => Err(Error::database(subject, "it is loaded in another way")),
     }?;
-    end(engine, subject, fresh, monitor)?;
+    if is_program {
+        // How it ends when it is stopped, nobody knows.
+        let grace = fresh.stop_seconds.map(Duration::from_secs);
+        engine.stop(&fresh.name, grace, monitor).map_err(|error| Error::engine(subject, &error))?;
+    } else {
+        end(engine, subject, fresh, monitor)?;
+    }
     drop(running);
     Ok(rows)
 }
@@ -130,6 +147,15 @@ fn create(engine: &Engine, subject: &str, fresh: &Fresh, command: &[String]) -> 
     });
     if !command.is_empty() {
         description["Cmd"] = json!(command);
+    }
+    if !fresh.entrypoint.is_empty() {
+        description["Entrypoint"] = json!(fresh.entrypoint);
+    }
+    if !fresh.user.is_empty() {
+        description["User"] = json!(fresh.user);
+    }
+    if fresh.shm_bytes > 0 {
+        description["HostConfig"]["ShmSize"] = json!(fresh.shm_bytes);
     }
     engine.create_container(&fresh.name, &description).map(drop).map_err(failed)
 }

@@ -85,7 +85,7 @@ pub fn load(
 }
 
 /// How many keys each of the server's databases has, by what it says of them.
-fn keyspace(text: &str) -> BTreeMap<String, u64> {
+pub fn keyspace(text: &str) -> BTreeMap<String, u64> {
     let count = |line: &str| {
         let (name, rest) = line.trim().split_once(":keys=")?;
         Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
