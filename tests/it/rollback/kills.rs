@@ -81,6 +81,69 @@ fn a_killed_restore_is_put_back() {
     sweep("abort", "--abort");
 }
 
+/// How many moments are tried each time, and with `SNAP_KILLS=all`.
+const MOMENTS: [u64; 2] = [3, 40];
+
+/// Kills a restore wherever it is after a while; some of the journals also lose the line that was being written.
+fn at_random_moments(name: &str, go_on: &str) {
+    let app = application(name);
+    snapshot(&app, "good");
+    let good = looks(&app);
+    break_it(&app);
+    let started = Instant::now();
+    restore(&app, "good --yes", exit::DONE);
+    let whole = started.elapsed();
+    let all = std::env::var_os("SNAP_KILLS").is_some_and(|value| value == "all");
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let (mut killed, mut torn) = (0, 0);
+    let moments = MOMENTS[usize::from(all)];
+    while killed < moments {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        break_it(&app);
+        let broken = looks(&app);
+        let mut command = app.sandbox.snap_command(&["restore", "good", "--yes"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program");
+        std::thread::sleep(whole.mul_f64((random % 1000) as f64 / 1000.0));
+        let _too_late = child.kill();
+        if child.wait().expect("the program").success() {
+            assert_eq!(looks(&app), good);
+            continue;
+        }
+        killed += 1;
+        if let Some(path) = journal(&app) {
+            if random.is_multiple_of(3) {
+                // A power cut in the middle of a line.
+                let mut file = std::fs::File::options().append(true).open(&path).expect("the journal");
+                std::io::Write::write_all(&mut file, b"0123456789abcdef {\"time\":\"2026-").expect("half a line");
+                torn += 1;
+            }
+            app.sandbox
+                .expect(&["restore", go_on], &[exit::DONE])
+                .unwrap_or_else(|text| panic!("moment {killed}, then {go_on}: {text}"));
+        }
+        let now = looks(&app);
+        assert!(now == good || now == broken, "moment {killed}, then {go_on}: neither:\n{now}\n{good}\n{broken}");
+        assert!(journal(&app).is_none(), "moment {killed}: the journal stayed");
+        assert_eq!(staged(&app), Vec::<String>::new(), "moment {killed}");
+    }
+    assert!(!all || torn > 5, "only {torn} journals were torn");
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_moment_is_resumed() {
+    need!(root(), crate::need::docker());
+    at_random_moments("moment-resume", "--resume");
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_moment_is_put_back() {
+    need!(root(), crate::need::docker());
+    at_random_moments("moment-abort", "--abort");
+}
+
 #[test]
 fn there_must_be_something_to_go_on_with() {
     let sandbox = crate::snap::Sandbox::new();

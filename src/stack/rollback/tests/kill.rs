@@ -271,6 +271,41 @@ fn going_on_may_be_killed_too() {
 }
 
 #[test]
+fn a_line_that_a_power_cut_tears_has_announced_nothing_that_was_done() {
+    quietly(|| {
+        let mut torn = 0;
+        for after in [After::Resume, After::Abort] {
+            for (first, way) in (0..).flat_map(|first| (0..8).map(move |way| (first, way))) {
+                let scene = Scene::new();
+                let toy = scene.toy();
+                let journal = scene.prepared(true);
+                toy.fuse.set(Some(first));
+                if killed(|| Transaction::new(journal, &toy).run()).is_some() {
+                    break;
+                }
+                toy.fuse.set(None);
+                let path = scene.root().join("state/journal");
+                let Ok(bytes) = std::fs::read(&path) else { continue };
+                let last = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+                // A line is durable before what it announces is done: only one after which nothing was can be torn.
+                if (last as u64) < toy.written.get() {
+                    continue;
+                }
+                torn += 1;
+                let cut = [last, last + 1, last + 20, bytes.len() - 1][way % 4];
+                let zeros = vec![0; if way < 4 { bytes.len() - cut } else { 0 }];
+                std::fs::write(&path, [&bytes[..cut], &zeros].concat()).unwrap();
+                let outcome = go_on(after, open(&scene).unwrap(), &toy);
+                assert!(!matches!(outcome, Outcome::NeedsPerson { .. }), "torn at {first}: {outcome:?}");
+                let (looks, (old, new)) = (scene.looks(&toy), wanted(true));
+                assert!(looks == old || looks == new, "torn at {first}, then {after:?}: neither:\n{looks}");
+            }
+        }
+        assert!(torn >= 80, "only {torn} lines were torn");
+    });
+}
+
+#[test]
 fn an_unhealthy_application_goes_back_to_what_it_was() {
     let scene = Scene::new();
     let toy = Toy { healthy: false, ..scene.toy() };

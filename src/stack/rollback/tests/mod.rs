@@ -30,6 +30,8 @@ struct Toy {
     fuse: Cell<Option<u32>>,
     /// What somebody renames while the application is proved.
     lost: Cell<Option<PathBuf>>,
+    /// How long the journal was when something was done last.
+    written: Cell<u64>,
 }
 
 /// Passed to `std::panic::panic_any`: the process was killed.
@@ -39,13 +41,15 @@ impl Toy {
     fn new(root: &Path) -> Self {
         let engine = RefCell::default();
         let root = root.to_path_buf();
-        let (fuse, lost) = (Cell::new(None), Cell::new(None));
-        Self { root, engine, ran: Vec::new(), healthy: true, can_exchange: true, fuse, lost }
+        let (fuse, lost, written) = (Cell::new(None), Cell::new(None), Cell::new(0));
+        Self { root, engine, ran: Vec::new(), healthy: true, can_exchange: true, fuse, lost, written }
     }
 
     /// Runs `work`; it may be killed before or after.
     fn step<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.burn();
+        let journal = std::fs::metadata(self.root.join("state/journal"));
+        self.written.set(journal.map_or(0, |found| found.len()));
         let done = work();
         self.burn();
         done
