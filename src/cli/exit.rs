@@ -156,7 +156,9 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
                 .to_owned(),
         ),
         Error::Repo(error) if error.is_outage() => hint_of_outage(error),
-        Error::Repo(error) if error.is_damage() => Some("`snap check --read-data` shows all of it".to_owned()),
+        Error::Repo(error) if error.is_damage() => {
+            Some("`snap check --read-data` shows all of it, `snap repair` mends what can be".to_owned())
+        }
         Error::Identity(crypto::Error::Io { .. }) => {
             Some("name your identity with --identity FILE or SNAP_IDENTITY".to_owned())
         }

@@ -266,8 +266,12 @@ fn ways_out(problems: &[Problem]) -> Vec<&'static str> {
     if damage().any(gone) {
         out.push("if somebody removed the snapshot on purpose, say so                ← snap forget ID");
     }
-    if damage().any(|p| !content(p) && !gone(p)) {
-        out.push("other objects come back only from a copy of the repository: put the named file in its place");
+    let key = |p: &Problem| p.object.starts_with("keys/");
+    if damage().any(|p| !key(p)) {
+        out.push("what a replica still has whole comes back from it                  ← snap repair --from REPLICA");
+    }
+    if damage().any(key) {
+        out.push("a key comes back only from a copy of the repository: put the named file in its place");
     }
     out
 }
