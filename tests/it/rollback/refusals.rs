@@ -51,10 +51,19 @@ fn started(name: &str, compose: &str) -> App {
 
 const SLEEP: &str = "command: ['sh', '-c', 'while :; do sleep 0.2; done'], stop_grace_period: 1s";
 
+/// A port that the system gives to nobody by itself, so that none of the other tests has it in between.
+fn port_of_its_own() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("the system's own ports");
+    let first: u32 = range.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
+    let last = u16::try_from(first.saturating_sub(1)).expect("a port");
+    let tried = (10_000..=last).rev().skip(std::process::id() as usize % 1000);
+    tried.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 #[test]
 fn a_port_that_another_program_has_taken() {
     need!(root(), docker());
-    let number = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let number = port_of_its_own();
     let compose = format!("services: {{web: {{image: IMAGE, {SLEEP}, ports: ['127.0.0.1:{number}:80']}}}}\n");
     let app = started("port", &compose);
     snapshot(&app, "good");
