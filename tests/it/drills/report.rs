@@ -117,5 +117,5 @@ SQLite database is captured while it is used.
 const KEY: &str = "
 Seconds from the command to its end, and, of them, how long services were down: from the first stop until the last had
 proved itself. A restore that must fail (h) gives the application a minute to become healthy, and then goes back.
-Two stacks were drilled side by side, and other work ran beside: `docs/BENCHMARKS.md` has the times of a quiet machine.
+Two stacks were drilled side by side, and other work ran beside: the times are upper bounds.
 ";
