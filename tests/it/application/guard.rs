@@ -81,9 +81,11 @@ fn a_person_is_told_what_stood_still_in_which_order_and_the_way_back() {
     let run = app.sandbox.expect(&args, &[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
     let line = run.stdout.lines().find(|line| line.starts_with("  services:")).unwrap_or_else(|| panic!("{run}"));
     assert!(line.contains("stopped web db in ") && line.contains(" · started db web · down "), "{line}");
-    // An application goes back as a whole, and not as plain files.
+    // An application goes back as a whole; as plain files it is only looked at.
     let last = run.stdout.lines().last().unwrap_or_else(|| panic!("{run}"));
-    let id = last.strip_prefix("  to go back:  snap restore ").unwrap_or_else(|| panic!("{run}"));
+    let ways = last.strip_prefix("  to go back:  snap restore ").and_then(|ways| ways.split_once(' '));
+    let (id, rest) = ways.unwrap_or_else(|| panic!("{run}"));
+    assert_eq!(rest.trim(), format!("to look:  snap restore {id} --target DIR"));
     assert!(id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{last}");
     let without = ["create", &dir, "--only", "files"];
     let run = app.sandbox.expect(&without, &[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
