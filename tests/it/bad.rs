@@ -60,7 +60,7 @@ fn where_no_repository_is_nothing_is_done() {
     says(&sandbox.must("list", exit::NO_REPOSITORY), &["there is no repository"]);
     says(&sandbox.must("list --repo source/plain", exit::NO_REPOSITORY), &["source/plain"]);
     says(&sandbox.must("init --repo source/plain", exit::FAILED), &["source/plain"]);
-    says(&sandbox.must("list --repo s3://bucket/x", exit::USAGE), &["s3://bucket/x"]);
+    says(&sandbox.must("list --repo gs://bucket/x", exit::USAGE), &["gs://bucket/x", "s3://BUCKET/PREFIX"]);
     sandbox.must("frobnicate", exit::USAGE);
     sandbox.must("", exit::USAGE);
 }
