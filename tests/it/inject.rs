@@ -6,7 +6,8 @@
 //! while the other threads are watched together. `--seccomp-bpf` is not used: strace 6.1 then
 //! silently injects nothing.
 
-use crate::snap::{Run, Sandbox, WATCHDOG, program, run};
+use crate::snap::{Run, Sandbox, WATCHDOG, copy_folder, program, run};
+use crate::work::{assert_none, on_two, sample, sweeps_all};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -177,6 +178,35 @@ pub fn inject(
         text.lines().find(|line| line.ends_with("(INJECTED)")).map(str::to_owned)
     };
     Ok((run, hit))
+}
+
+/// Runs the program with `args` in copies of `sandbox`, and ends it at an even share of its calls (at all of them
+/// with `SNAP_SWEEP=all`) by SIGKILL or by EIO: each time what `holds` says of the copy must hold.
+#[track_caller]
+pub fn ends_anywhere(sandbox: &Sandbox, args: &[OsString], holds: impl Fn(&Sandbox) -> Result<(), String> + Sync) {
+    let dir = crate::need::fast_tempdir();
+    let template = dir.path().join("template");
+    copy_folder(&sandbox.path(""), &template).expect("a copy");
+    let recorded = dir.path().join("recorded");
+    copy_folder(&template, &recorded).expect("a copy");
+    let (_, calls) = record(&Sandbox::at(&recorded), args).unwrap_or_else(|text| panic!("{text}"));
+    let all: Vec<_> = points(&calls)
+        .into_iter()
+        .flat_map(|point| ["signal=SIGKILL", "error=EIO"].map(|fault| (point.clone(), fault)))
+        .collect();
+    let cases = if sweeps_all() { all } else { sample(&all, 60) };
+    let failures = on_two(
+        &cases,
+        |worker| dir.path().join(format!("work-{worker}")),
+        |work, _, (point, fault)| {
+            let _ = std::fs::remove_dir_all(&*work);
+            copy_folder(&template, work)?;
+            let sandbox = Sandbox::at(work);
+            let (run, _) = inject(&sandbox, args, point, fault)?;
+            holds(&sandbox).map_err(|text| format!("{fault} at {point:?}: {text}\nafter {run}"))
+        },
+    );
+    assert_none(&failures, cases.len());
 }
 
 /// The steps that the order of writes is made of: no sample leaves one of them out.

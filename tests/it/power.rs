@@ -6,7 +6,7 @@ use crate::inject::{Point, injecting, is_a_step, points, record};
 use crate::need::{self, need};
 use crate::scene::Scene;
 use crate::snap::{self, Sandbox, WATCHDOG, copy_folder, create_args, id_of, kill_group};
-use crate::work::{assert_none, heavy, on_two, sample};
+use crate::work::{assert_none, heavy, on_two, sample, sweeps_all};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -181,7 +181,7 @@ fn recorded(base: &Base, work: &Path) -> Result<Vec<Point>, String> {
 
 /// An even share, of the steps first; everything with `SNAP_SWEEP=all`.
 fn choose<'a>(all: &[(&'a Base, Point)]) -> Vec<(&'a Base, Point)> {
-    if std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all") {
+    if sweeps_all() {
         return all.to_vec();
     }
     let (steps, rest): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|(_, point)| is_a_step(point));

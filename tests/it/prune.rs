@@ -1,11 +1,11 @@
 //! Pruning: what nobody needs goes in two steps, and nothing else ever does.
 
 use crate::forget::{capture, history, listed};
-use crate::inject::{inject, points, record};
+use crate::inject::ends_anywhere;
 use crate::need;
 use crate::need::need;
-use crate::snap::{Sandbox, copy_folder, exit, id_of};
-use crate::work::{assert_none, heavy, on_two, sample};
+use crate::snap::{Sandbox, exit, id_of};
+use crate::work::heavy;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
@@ -156,45 +156,22 @@ fn a_prune_that_ends_anywhere_is_gone_on_with_by_the_next() {
     let (sandbox, ids) = churned(4);
     sandbox.must("forget --keep-last 2 --yes", exit::DONE);
     sandbox.must("prune --yes", exit::DONE);
-    let dir = need::fast_tempdir();
-    let template = dir.path().join("template");
-    copy_folder(&sandbox.path(""), &template).expect("a copy");
     let args: Vec<OsString> = ["prune", "--delay", "0s", "--json"].iter().map(OsString::from).collect();
-    let recorded = dir.path().join("recorded");
-    copy_folder(&template, &recorded).expect("a copy");
-    let (_, calls) = record(&Sandbox::at(&recorded), &args).unwrap_or_else(|text| panic!("{text}"));
-    let all: Vec<_> = points(&calls)
-        .into_iter()
-        .flat_map(|point| ["signal=SIGKILL", "error=EIO"].map(|fault| (point.clone(), fault)))
-        .collect();
-    let every = std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all");
-    let cases = if every { all.clone() } else { sample(&all, 60.min(all.len())) };
-    let failures = on_two(
-        &cases,
-        |worker| dir.path().join(format!("work-{worker}")),
-        |work, _, (point, fault)| {
-            let _ = fs::remove_dir_all(&*work);
-            copy_folder(&template, work)?;
-            let sandbox = Sandbox::at(work);
-            let (run, _) = inject(&sandbox, &args, point, fault)?;
-            let told = |text: String| format!("{fault} at {point:?}: {text}\nafter {run}");
-            sandbox.checks_clean().map_err(told)?;
-            for id in &ids[2..] {
-                let target = sandbox.path("t");
-                sandbox.try_restore(id, &target).map_err(told)?;
-                fs::remove_dir_all(&target).map_err(|error| error.to_string())?;
-            }
-            sandbox.expect(&args, &[exit::DONE]).map_err(told)?;
-            sandbox.checks_clean().map_err(told)?;
-            let marks = sandbox.objects().into_iter().filter(|path| path.starts_with("marks")).count();
-            let left: Vec<String> =
-                sandbox.try_list().map_err(told)?.iter().map(id_of).collect::<Result<_, _>>().map_err(told)?;
-            // The mark of a run that was killed could be of one that goes on: it stays for an hour at the least.
-            if marks > 1 || left != ids[2..] {
-                return Err(told(format!("{marks} marks are left, and the snapshots {left:?}")));
-            }
-            sandbox.restores_to(&ids[3], &sandbox.path("source")).map_err(told)
-        },
-    );
-    assert_none(&failures, cases.len());
+    ends_anywhere(&sandbox, &args, |sandbox| {
+        sandbox.checks_clean()?;
+        for id in &ids[2..] {
+            let target = sandbox.path("t");
+            sandbox.try_restore(id, &target)?;
+            fs::remove_dir_all(&target).map_err(|error| error.to_string())?;
+        }
+        sandbox.expect(&args, &[exit::DONE])?;
+        sandbox.checks_clean()?;
+        let marks = sandbox.objects().into_iter().filter(|path| path.starts_with("marks")).count();
+        let left: Vec<String> = sandbox.try_list()?.iter().map(id_of).collect::<Result<_, _>>()?;
+        // The mark of a run that was killed could be of one that goes on: it stays for an hour at the least.
+        if marks > 1 || left != ids[2..] {
+            return Err(format!("{marks} marks are left, and the snapshots {left:?}"));
+        }
+        sandbox.restores_to(&ids[3], &sandbox.path("source"))
+    });
 }

@@ -7,7 +7,7 @@ use crate::need;
 use crate::need::need;
 use crate::snap::{Sandbox, copy_folder, exit};
 use crate::trees::set_mode;
-use crate::work::{assert_none, heavy, on_two, sample};
+use crate::work::{assert_none, heavy, on_two, sample, sweeps_all};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -225,8 +225,7 @@ fn a_repair_that_ends_anywhere_takes_nothing() {
         all.extend(points(&calls).into_iter().map(|point| (number, name, point)));
         templates.push((template, before));
     }
-    let every = std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all");
-    let cases = if every { all.clone() } else { sample(&all, 60) };
+    let cases = if sweeps_all() { all.clone() } else { sample(&all, 60) };
     let failures = on_two(
         &cases,
         |worker| dir.path().join(format!("work-{worker}")),

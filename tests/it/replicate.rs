@@ -2,12 +2,12 @@
 //! nothing from the replica.
 
 use crate::forget::{capture, history, listed};
-use crate::inject::{inject, points, record};
+use crate::inject::ends_anywhere;
 use crate::need;
 use crate::need::need;
 use crate::snap::{Sandbox, copy_folder, exit};
 use crate::trees::set_mode;
-use crate::work::{assert_none, heavy, on_two, sample};
+use crate::work::heavy;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -251,41 +251,19 @@ fn a_replication_that_ends_anywhere_is_gone_on_with() {
     need!(need::strace());
     let _alone = heavy();
     let (sandbox, _) = history(2);
-    let dir = need::fast_tempdir();
-    let template = dir.path().join("template");
-    copy_folder(&sandbox.path(""), &template).expect("a copy");
     let args: Vec<OsString> = ["replicate", "replica", "--json"].iter().map(OsString::from).collect();
-    let recorded = dir.path().join("recorded");
-    copy_folder(&template, &recorded).expect("a copy");
-    let (_, calls) = record(&Sandbox::at(&recorded), &args).unwrap_or_else(|text| panic!("{text}"));
-    let all: Vec<_> = points(&calls)
-        .into_iter()
-        .flat_map(|point| ["signal=SIGKILL", "error=EIO"].map(|fault| (point.clone(), fault)))
-        .collect();
-    let every = std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all");
-    let cases = if every { all.clone() } else { sample(&all, 60.min(all.len())) };
-    let failures = on_two(
-        &cases,
-        |worker| dir.path().join(format!("work-{worker}")),
-        |work, _, (point, fault)| {
-            let _ = fs::remove_dir_all(&*work);
-            copy_folder(&template, work)?;
-            let sandbox = Sandbox::at(work);
-            let (run, _) = inject(&sandbox, &args, point, fault)?;
-            let told = |text: String| format!("{fault} at {point:?}: {text}\nafter {run}");
-            // Whatever manifest is there already has all that it needs.
-            let replica = work.join("replica");
-            let begun = replica.join("snapshots");
-            if replica.join("config").exists() && fs::read_dir(&begun).is_ok_and(|mut found| found.next().is_some()) {
-                sandbox.expect(&["check", "--read-data", "--repo", "replica"], &[exit::DONE]).map_err(told)?;
-            }
-            sandbox.expect(&args, &[exit::DONE]).map_err(told)?;
-            sandbox.expect(&["check", "--read-data", "--repo", "replica"], &[exit::DONE]).map_err(told)?;
-            match files(&sandbox.repo()) == files(&replica) {
-                true => Ok(()),
-                false => Err(told("the replica differs".to_owned())),
-            }
-        },
-    );
-    assert_none(&failures, cases.len());
+    ends_anywhere(&sandbox, &args, |sandbox| {
+        // Whatever manifest is there already has all that it needs.
+        let replica = sandbox.path("replica");
+        let begun = replica.join("snapshots");
+        if replica.join("config").exists() && fs::read_dir(&begun).is_ok_and(|mut found| found.next().is_some()) {
+            sandbox.expect(&["check", "--read-data", "--repo", "replica"], &[exit::DONE])?;
+        }
+        sandbox.expect(&args, &[exit::DONE])?;
+        sandbox.expect(&["check", "--read-data", "--repo", "replica"], &[exit::DONE])?;
+        match files(&sandbox.repo()) == files(&replica) {
+            true => Ok(()),
+            false => Err("the replica differs".to_owned()),
+        }
+    });
 }

@@ -9,7 +9,7 @@ use crate::inject::{Point, inject, is_a_step, points, record};
 use crate::need::{self, need};
 use crate::scene::Scene;
 use crate::snap::{Sandbox, copy_folder, create_args, exit, id_of};
-use crate::work::{assert_none, heavy, on_two, sample};
+use crate::work::{assert_none, heavy, on_two, sample, sweeps_all};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
@@ -159,7 +159,7 @@ fn every_fault_leaves_a_whole_repository() {
 /// All steps with a kill, and an even share of the rest for each command; everything where that is
 /// asked for.
 fn choose<'a>(all: &[Case<'a>]) -> Vec<Case<'a>> {
-    if std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all") {
+    if sweeps_all() {
         return all.to_vec();
     }
     let (steps, rest): (Vec<_>, Vec<_>) =

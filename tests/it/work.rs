@@ -43,6 +43,11 @@ pub fn assert_none(failures: &[String], cases: usize) {
     assert!(failures.is_empty(), "{} of {cases} cases failed, the first:\n{}", failures.len(), shown.join("\n\n"));
 }
 
+/// True if all cases of a sweep are asked for, not an even share of them.
+pub fn sweeps_all() -> bool {
+    std::env::var_os("SNAP_SWEEP").is_some_and(|value| value == "all")
+}
+
 /// An even share of `all`: `wanted` of them, or all where there are no more.
 pub fn sample<T: Clone>(all: &[T], wanted: usize) -> Vec<T> {
     if all.len() <= wanted {
