@@ -1,7 +1,7 @@
 //! `snap create`: captures a folder as a snapshot.
 
 use super::application::{ComposeOptions, Prepared};
-use super::env::{host_name, now_text};
+use super::env::{host_name, now_text, threads};
 use super::project::Project;
 use super::{Env, Error, Result};
 use crate::id::SnapshotId;
@@ -379,7 +379,5 @@ pub(super) fn own_folders(env: &Env, repository: &Repository, root: &Path) -> Re
 
 /// How many threads read and compress.
 pub(super) fn workers(options: &CreateOptions) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if options.workers == 0 { processors } else { options.workers };
-    workers.clamp(1, crate::limits::WORKERS_MAX)
+    threads(options.workers).clamp(1, crate::limits::WORKERS_MAX)
 }

@@ -324,6 +324,11 @@ pub fn now_text() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 
+/// So many threads as were asked for; for 0 one for each processor.
+pub(super) fn threads(asked: usize) -> usize {
+    if asked == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { asked }
+}
+
 /// The name of this host.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -1,6 +1,6 @@
 //! `snap restore`: puts the files of a snapshot back.
 
-use super::env::host_name;
+use super::env::{host_name, threads};
 use super::show::{absent, find, open_reader};
 use super::{Env, Error, Result};
 use crate::fs::create_dir_durable;
@@ -105,14 +105,13 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
 
 /// How one source's files are put back.
 pub(super) fn folder_restore(options: &RestoreOptions, keep: Vec<(u64, u64)>) -> Result<FolderRestore> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(FolderRestore {
         in_place: options.in_place,
         exact: options.exact,
         privileged: rustix::process::geteuid().is_root() && !options.unprivileged,
         only: options.paths.iter().map(|path| inner_path(path)).collect::<Result<_>>()?,
         keep,
-        workers: if options.workers == 0 { processors } else { options.workers },
+        workers: threads(options.workers),
     })
 }
 

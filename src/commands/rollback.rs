@@ -2,7 +2,7 @@
 
 use super::application::{ComposeOptions, prepare};
 use super::create::{CreateOptions, create};
-use super::env::{host_name, now_text};
+use super::env::{host_name, now_text, threads};
 use super::project::Project as Folder;
 use super::rollback_report::{RollbackPlan, RollbackReport, report_of};
 use super::rollback_resume::refuse_unfinished;
@@ -114,7 +114,7 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
         wanted,
         only: !parts.is_empty(),
         settings: &world.probes.settings,
-        workers: workers(options.workers),
+        workers: threads(options.workers),
         monitor: &*env.monitor,
     };
     if parts.is_empty() {
@@ -236,11 +236,6 @@ fn refuse_remote(engine: &Engine) -> Result<()> {
     }
     let message = "an application is brought back as root, on the host of its engine";
     Err(Error::usage(message, "run it there as root, or write its parts elsewhere with --target DIR"))
-}
-
-fn workers(asked: usize) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    if asked == 0 { processors } else { asked }
 }
 
 fn random_digits() -> Result<String> {

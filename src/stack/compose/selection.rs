@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Files that make a folder a Compose project, in Compose's own order.
 pub const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 /// What is merged into the file found first, if it is there.
-const OVERRIDES: [&str; 4] =
+pub const OVERRIDES: [&str; 4] =
     ["compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml", "docker-compose.override.yml"];
 
 /// Which project is meant.

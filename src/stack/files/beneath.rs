@@ -48,12 +48,8 @@ impl Beneath {
         Self { root: Arc::new(root), cached: Mutex::default(), has_openat2: AtomicBool::new(true) }
     }
 
-    pub(super) fn root(&self) -> &OwnedFd {
+    pub(super) fn root(&self) -> &Arc<OwnedFd> {
         &self.root
-    }
-
-    pub(super) fn shared_root(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.root)
     }
 
     /// From now on without `openat2`.

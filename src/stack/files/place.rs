@@ -70,7 +70,7 @@ impl Placer {
         let run = crate::fs::random_hex().map_err(|error| Error::io("name things in", shown, error))?;
         let beneath = Arc::new(Beneath::new(root));
         Ok(Self {
-            write_out: Arc::new(WriteOut::new(beneath.shared_root())),
+            write_out: Arc::new(WriteOut::new(Arc::clone(beneath.root()))),
             beneath,
             options,
             dev,

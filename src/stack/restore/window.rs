@@ -251,11 +251,10 @@ impl Run<'_> {
         if progress.failed {
             return Ok(None);
         }
-        let pending = match &progress.pending {
-            Some(pending) => Arc::clone(pending),
-            None => Arc::new(self.placer.begin_file(&file.path, file.size())?),
+        let pending = match &mut progress.pending {
+            Some(pending) => pending,
+            none => none.insert(Arc::new(self.placer.begin_file(&file.path, file.size())?)),
         };
-        progress.pending.get_or_insert_with(|| Arc::clone(&pending));
-        Ok(Some(pending))
+        Ok(Some(Arc::clone(pending)))
     }
 }

@@ -4,6 +4,7 @@
 use super::{Error, Result};
 use crate::docker::Container;
 use crate::monitor::Monitor;
+use crate::stack::application::observe::{CONFIG_FILES, ENV_FILES, TOOL_VERSION, WORKING_DIR};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::Read;
@@ -28,22 +29,20 @@ pub struct Call {
 /// How a container was started, as its labels say; `None` if they do not. Profiles are in no label: services are always
 /// named, and a name activates its profile.
 pub fn call_of(container: &Container, project: &str, directory: &Path) -> Option<Call> {
-    let label = |name: &str| {
-        container.labels.get(&format!("com.docker.compose.{name}")).map(String::as_str).unwrap_or_default()
-    };
+    let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
     let absolute = |path: &str| directory.join(path).display().to_string();
     let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(absolute).collect::<Vec<String>>();
-    let files = list(label("project.config_files"));
+    let files = list(label(CONFIG_FILES));
     if files.is_empty() {
         return None;
     }
-    let base = Some(label("project.working_dir")).filter(|base| !base.is_empty());
+    let base = Some(label(WORKING_DIR)).filter(|base| !base.is_empty());
     let base = base.map_or_else(|| directory.display().to_string(), str::to_owned);
     let mut arguments = vec!["--project-directory".to_owned(), base, "-p".to_owned(), project.to_owned()];
     arguments.extend(files.into_iter().flat_map(|file| ["-f".to_owned(), file]));
-    let env_files = list(label("project.environment_file")).into_iter().filter(|file| Path::new(file).is_file());
+    let env_files = list(label(ENV_FILES)).into_iter().filter(|file| Path::new(file).is_file());
     arguments.extend(env_files.flat_map(|file| ["--env-file".to_owned(), file]));
-    Some(Call { plugin: !label("version").starts_with("1."), arguments })
+    Some(Call { plugin: !label(TOOL_VERSION).starts_with("1."), arguments })
 }
 
 /// A service, how many containers of it, and how they are started.

@@ -8,10 +8,11 @@
 //! What is different afterwards is their ids, and what they had written to no volume. A container that shares the
 //! network of another is given that one's new id. Anonymous volumes are mounted again by their names.
 
-use super::probes::{Probes, SERVICE};
-use super::services::{engine_error, is_active};
+use super::probes::Probes;
+use super::services::engine_error;
 use super::{Error, Result};
 use crate::docker::Engine;
+use crate::stack::application::observe::{SERVICE, is_active, service_of};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +110,7 @@ pub fn bring_back(probes: &Probes, origins: &[Origin], order: &[String]) -> Resu
             there.insert(container.id.clone(), container.id);
             continue;
         }
-        let service = container.labels.get(SERVICE).map_or("", String::as_str);
+        let service = service_of(&container);
         // What is still up now was started by somebody else. One of a service that had none leaves nothing behind.
         if !is_active(container.state.status) || services.contains(service) {
             match probes.engine.remove_container(&container.id, true, !services.contains(service)) {

@@ -4,6 +4,8 @@
 //! and puts it beside what is there. So a snapshot that is damaged, an image that the engine refuses, a disk without
 //! room are known before the first service stops.
 
+use super::probes::listed;
+use super::services::engine_error;
 use super::stage_databases::DatabasePart;
 use super::stage_files::{Differences, Folder, make_stage};
 use super::stage_volumes::VolumeTarget;
@@ -15,23 +17,13 @@ use crate::repo::Repository;
 use crate::repo::entry::shown;
 use crate::repo::manifest::{Authority, Detail, ImageDetail, Manifest, SourceEntry, SourceKind, VolumeDetail};
 use crate::repo::reader::Reader;
+use crate::stack::application::observe::{PROJECT, is_active};
+use crate::stack::compose::selection::{DEFAULT_FILES, OVERRIDES};
 use crate::stack::source::image::load_image;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Names at the top of a project's folder that make it another application if they were not there then.
-const INPUTS: [&str; 9] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yaml",
-    "docker-compose.yml",
-    "compose.override.yaml",
-    "compose.override.yml",
-    "docker-compose.override.yaml",
-    "docker-compose.override.yml",
-    ".env",
-];
 /// Lines of changes that are told for one folder.
 const LINES_MAX: usize = 20;
 
@@ -147,7 +139,7 @@ impl<'a> Planner<'a> {
             Err(error) => return Err(Error::state("open the folder", &root, error)),
         };
         let is_project = project_folder(self.manifest).is_some_and(|project| std::ptr::eq(project, source));
-        let inputs: &[&str] = if is_project { &INPUTS } else { &[] };
+        let inputs = if is_project { project_inputs().collect() } else { Vec::new() };
         let folder = Folder { source, root, only: wanted.only.clone(), inputs, workers: self.workers };
         let differences = folder.differences(reader, None, self.monitor)?;
         let stage = stage_of(&folder.root, self.restore)?;
@@ -171,7 +163,7 @@ impl<'a> Planner<'a> {
         match &target.present {
             Some(present) => plan.need(present, source.bytes)?,
             None => {
-                let info = self.engine.info().map_err(|error| self.failed(&target.volume, &error))?;
+                let info = self.engine.info().map_err(|error| engine_error(&target.volume, &error))?;
                 plan.need(&info.root_dir, source.bytes)?;
             }
         }
@@ -181,19 +173,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn failed(&self, subject: &str, error: &crate::docker::Error) -> Error {
-        Error::Engine { subject: subject.to_owned(), message: error.to_string() }
-    }
-
     /// The volume that a service has now where the anonymous one was.
     fn current_volume(&self, detail: &VolumeDetail) -> Result<Option<String>> {
         for mount in &detail.mounts {
-            let labels = [
-                format!("{}={}", super::probes::PROJECT, self.project),
-                format!("{}={}", super::probes::SERVICE, mount.service),
-            ];
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            let found = self.engine.containers(&labels).map_err(|error| self.failed(&detail.volume, &error))?;
+            let found = listed(self.engine, self.project, Some(&mount.service));
+            let found = found.map_err(|error| engine_error(&detail.volume, &error))?;
             let at =
                 |found: &crate::docker::Mount| found.destination == Path::new(&mount.target) && !found.name.is_empty();
             if let Some(found) = found.iter().flat_map(|container| &container.mounts).find(|found| at(found)) {
@@ -205,13 +189,9 @@ impl<'a> Planner<'a> {
 
     /// Others that run with the volume would see its content change under them.
     pub(super) fn refuse_foreign(&self, volume: &str) -> Result<()> {
-        let found = self.engine.containers_using(volume).map_err(|error| self.failed(volume, &error))?;
+        let found = self.engine.containers_using(volume).map_err(|error| engine_error(volume, &error))?;
         let is_foreign = |container: &&crate::docker::ContainerSummary| {
-            let running = matches!(
-                container.status,
-                crate::docker::Status::Running | crate::docker::Status::Paused | crate::docker::Status::Restarting
-            );
-            running && container.labels.get(super::probes::PROJECT).is_none_or(|project| project != self.project)
+            is_active(container.status) && container.labels.get(PROJECT).is_none_or(|project| project != self.project)
         };
         match found.iter().find(is_foreign) {
             None => Ok(()),
@@ -224,6 +204,11 @@ impl<'a> Planner<'a> {
             }),
         }
     }
+}
+
+/// Names at the top of a project's folder that make it another application if they were not there then.
+fn project_inputs() -> impl Iterator<Item = &'static str> {
+    DEFAULT_FILES.into_iter().chain(OVERRIDES).chain([".env"])
 }
 
 fn make_root(root: &Path) -> Result<PathBuf> {
@@ -303,8 +288,7 @@ impl Plan<'_> {
         let (mut swaps, mut images) = (Vec::new(), BTreeMap::new());
         for (number, part) in self.images.iter().enumerate() {
             let subject = format!("image {}", part.source.name);
-            let failed =
-                |error: crate::docker::Error| Error::Engine { subject: subject.clone(), message: error.to_string() };
+            let failed = |error: crate::docker::Error| engine_error(&subject, &error);
             let (id, loaded) = load_image(
                 planner.engine,
                 planner.repository,

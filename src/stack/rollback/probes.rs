@@ -1,18 +1,29 @@
 //! The containers of a project as the health gate asks them, through the engine.
 
-use crate::docker::{Container, Engine, ExecSpec, Health, Status};
+use crate::docker::{Container, ContainerSummary, Engine, ExecSpec, Health, Status};
 use crate::monitor::Quiet;
 use crate::repo::manifest::DatabaseDetail;
+use crate::stack::application::observe::{ONE_OFF, PROJECT, SERVICE};
 use crate::stack::health::{ContainerHealth, ContainerState, Containers, Executed};
 use crate::stack::source::database::{self, Counts, Settings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Labels by which Compose knows its containers.
-pub(super) const PROJECT: &str = "com.docker.compose.project";
-pub(super) const SERVICE: &str = "com.docker.compose.service";
-pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
+/// The containers of a service of a project, or of all, as the engine lists them.
+///
+/// # Errors
+/// The engine does not answer.
+pub(super) fn listed(
+    engine: &Engine,
+    project: &str,
+    service: Option<&str>,
+) -> crate::docker::Result<Vec<ContainerSummary>> {
+    let mut labels = vec![format!("{PROJECT}={project}")];
+    labels.extend(service.map(|service| format!("{SERVICE}={service}")));
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    engine.containers(&labels)
+}
 
 /// A project's containers.
 pub struct Probes {
@@ -30,11 +41,8 @@ impl Probes {
     /// # Errors
     /// The engine does not answer.
     pub fn containers(&self, service: Option<&str>) -> crate::docker::Result<Vec<Container>> {
-        let mut labels = vec![format!("{PROJECT}={}", self.project)];
-        labels.extend(service.map(|service| format!("{SERVICE}={service}")));
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         let mut out = Vec::new();
-        for found in self.engine.containers(&labels)? {
+        for found in listed(&self.engine, &self.project, service)? {
             if found.labels.get(ONE_OFF).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
                 continue;
             }

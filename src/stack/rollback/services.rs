@@ -2,12 +2,13 @@
 
 use super::compose_call::{Call, Place, Wanted, call_of, up_alike};
 use super::origin::{Origin, bring_back, made_by_tool};
-use super::probes::{Probes, SERVICE};
+use super::probes::Probes;
 use super::{Error, Ran, Result, Side, Staged, World};
-use crate::docker::{Container, Status};
+use crate::docker::Container;
 use crate::monitor::{Monitor, Unit, Warning};
 use crate::repo::entry::Meta;
 use crate::repo::manifest::DatabaseDetail;
+use crate::stack::application::observe::{is_active, service_of};
 use crate::stack::files::Disk;
 use crate::stack::health::{Check, Proof, ROWS, STEADY, TIMEOUT, checks_of_labels, prove};
 use serde::{Deserialize, Serialize};
@@ -56,14 +57,6 @@ pub struct Application {
 
 pub(super) fn engine_error(subject: &str, error: &crate::docker::Error) -> Error {
     Error::Engine { subject: subject.to_owned(), message: error.to_string() }
-}
-
-fn service_of(container: &Container) -> &str {
-    container.labels.get(SERVICE).map_or("", String::as_str)
-}
-
-pub(super) fn is_active(status: Status) -> bool {
-    matches!(status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 impl Application {

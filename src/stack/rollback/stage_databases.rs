@@ -9,6 +9,8 @@
 //! A volume that was captured beside the dump, while the server ran, is left out: the dump is what counts.
 
 use super::prepare::{Plan, Planner, stage_of};
+use super::probes::listed;
+use super::services::engine_error;
 use super::stage_files::make_stage;
 use super::stage_inputs::{inputs_of, mounted};
 use super::stage_volumes::{NO_CONTAINER, exchange, same_device};
@@ -141,13 +143,9 @@ impl<'a> Planner<'a> {
 
     /// The server as it is now, whether it runs or not.
     fn present_server(&self, detail: &DatabaseDetail) -> Result<Option<Server>> {
-        let labels = [
-            format!("{}={}", super::probes::PROJECT, self.project),
-            format!("{}={}", super::probes::SERVICE, detail.service),
-        ];
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let failed = |error: crate::docker::Error| super::services::engine_error(&detail.service, &error);
-        let Some(found) = self.engine.containers(&labels).map_err(failed)?.into_iter().next() else { return Ok(None) };
+        let failed = |error: crate::docker::Error| engine_error(&detail.service, &error);
+        let found = listed(self.engine, self.project, Some(&detail.service)).map_err(failed)?;
+        let Some(found) = found.into_iter().next() else { return Ok(None) };
         let container = self.engine.container(&found.id).map_err(failed)?;
         let said = self.settings.get(&detail.service).map(Settings::from_labels).unwrap_or_default();
         let dump = said.dump.clone().filter(|_| detail.engine == "program");
@@ -161,8 +159,10 @@ impl<'a> Planner<'a> {
             .wanted
             .iter()
             .any(|wanted| matches!(&wanted.source.detail, Some(Detail::Image(image)) if image.id == id));
+        if comes {
+            return Ok(());
+        }
         match self.engine.image(id) {
-            _ if comes => Ok(()),
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => {
                 Err(format!("the image of its server, {id}, is neither here nor in what is brought back"))
@@ -349,7 +349,7 @@ fn make_volume(engine: &Engine, mount: &ServerMount) -> Result<()> {
         options: mount.options.clone(),
         labels: mount.labels.clone(),
     };
-    let failed = |error: crate::docker::Error| super::services::engine_error(&format!("volume {}", mount.name), &error);
+    let failed = |error: crate::docker::Error| engine_error(&format!("volume {}", mount.name), &error);
     engine.create_volume(&new).map(drop).map_err(failed)
 }
 

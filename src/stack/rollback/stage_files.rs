@@ -34,7 +34,7 @@ pub struct Folder<'a> {
     /// What is wanted of it: paths, and what is below them; all if empty.
     pub only: Vec<Vec<u8>>,
     /// Names in it that go aside if the snapshot does not have them.
-    pub inputs: &'a [&'a str],
+    pub inputs: Vec<&'static str>,
     /// Threads.
     pub workers: usize,
 }

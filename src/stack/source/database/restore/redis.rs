@@ -49,8 +49,7 @@ pub fn load(
         .map_err(|error| Error::engine(subject, &error))?;
     let words = ["redis-server", "--dir", &folder, "--dbfilename", FILE, "--appendonly", "no", "--save", ""];
     let command: Vec<String> = words.map(str::to_owned).to_vec();
-    let open = Fresh { settings: fresh.settings.clone(), ..fresh.clone() };
-    let running = begin(engine, subject, &open, &command)?;
+    let running = begin(engine, subject, fresh, &command)?;
     let mut database = known(engine, subject, detail, fresh)?;
     // This server asks nobody for a password.
     database.password = super::super::detect::Password::None;
