@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub use super::check_args::CheckArgs;
 use super::checked;
 use super::compose_args::ComposeArgs;
 use super::mend::RepairArgs;
@@ -99,10 +100,7 @@ pub enum Command {
     #[command(after_help = super::restore_args::HELP)]
     Restore(RestoreArgs),
     /// Prove that the repository is intact
-    #[command(
-        after_help = "Examples: snap check · snap check --read-data · snap check --read-data=10% · snap check --max-age 30d\n\
-        Exit codes: 0 sound · 4 damage found, all of it listed · 10 no repository · 11 wrong key · 130 interrupted"
-    )]
+    #[command(after_help = super::check_args::HELP)]
     Check(CheckArgs),
     /// Mend the repository: from a replica, from its own packs, from live files
     #[command(after_help = super::mend::HELP)]
@@ -286,17 +284,6 @@ pub struct StatusArgs {
     /// Only start what an interrupted capture has left standing still (every command does), and say what
     #[arg(long)]
     pub repair: bool,
-}
-
-/// See [`Command::Check`].
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Read packs whole: all, or a share (10%, 5GB), those first that were not read for longest
-    #[arg(long, value_name = "SHARE", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
-    pub read_data: Option<String>,
-    /// Read whole the packs that were not read within this time (12h, 30d, 4w)
-    #[arg(long, value_name = "AGE")]
-    pub max_age: Option<String>,
 }
 
 /// See [`Command::Key`].

@@ -2,6 +2,8 @@
 
 mod args;
 mod back;
+mod check_args;
+mod check_screen;
 mod checked;
 mod compose_args;
 mod exit;

@@ -15,7 +15,7 @@ use crate::commands::log::LogReport;
 use crate::commands::restore::RestoreReport;
 use crate::commands::show::ShowReport;
 use crate::commands::status::StatusReport;
-use crate::repo::check::{CheckReport, Problem, Severity};
+use crate::repo::check::CheckReport;
 use crate::stack::application::guard::Repaired;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -161,9 +161,10 @@ impl Output {
         let exit = match (report.is_damaged(), report.is_unknown()) {
             (true, _) => Exit::Damage,
             (false, true) => Exit::Failed,
+            (false, false) if report.packs_overdue > 0 => Exit::Incomplete,
             (false, false) => Exit::Done,
         };
-        self.give(report, exit, |out, style| check_text(out, style, report))
+        self.give(report, exit, |out, style| super::check_screen::check(out, style, report))
     }
 
     /// The state of things.
@@ -251,85 +252,6 @@ fn diff_text(out: &mut String, style: Style, report: &DiffReport) {
     let (added, removed, changed) =
         (report.count(Change::Added), report.count(Change::Removed), report.count(Change::Changed));
     let _ = writeln!(out, "{added} added, {removed} removed, {changed} changed");
-}
-
-/// What helps against the damage found, one line for each kind of it.
-fn ways_out(problems: &[Problem]) -> Vec<&'static str> {
-    let damage = || problems.iter().filter(|p| p.severity == Severity::Damage);
-    let content =
-        |p: &Problem| p.object.starts_with("packs/") || p.object.starts_with("index/") || p.message.contains(" pack ");
-    let gone = |p: &Problem| p.message.contains("nobody has forgotten it");
-    let mut out = Vec::new();
-    if damage().any(content) {
-        out.push("what is still in its folder is stored again by the next snapshot   ← snap create, then snap check");
-    }
-    if damage().any(gone) {
-        out.push("if somebody removed the snapshot on purpose, say so                ← snap forget ID");
-    }
-    let key = |p: &Problem| p.object.starts_with("keys/");
-    if damage().any(|p| !key(p)) {
-        out.push("what a replica still has whole comes back from it                  ← snap repair --from REPLICA");
-    }
-    if damage().any(key) {
-        out.push("a key comes back only from a copy of the repository: put the named file in its place");
-    }
-    out
-}
-
-fn check_text(out: &mut String, style: Style, report: &CheckReport) {
-    for problem in &report.problems {
-        let mark = match problem.severity {
-            Severity::Damage => style.bad("damage"),
-            Severity::Unknown => style.bad("unknown"),
-            Severity::Note => style.warn("note"),
-        };
-        // Some messages name their object themselves.
-        let object = format!("{}: ", problem.object);
-        let object = if problem.message.starts_with(problem.object.as_str()) { "" } else { object.as_str() };
-        let _ = writeln!(out, "{mark}: {object}{}", problem.message);
-    }
-    let read = match (report.packs_read, report.opened) {
-        (0, _) => "no pack was read whole".to_owned(),
-        (n, true) => {
-            let packs = text::count(n, "pack", "packs");
-            format!("{packs} read whole, every chunk hashed ({})", text::bytes(report.bytes_read))
-        }
-        (n, false) => {
-            let packs = text::count(n, "pack", "packs");
-            format!("{packs} hashed as they lie ({})", text::bytes(report.bytes_read))
-        }
-    };
-    let found = format!(
-        "{}, {}; {read}",
-        text::count(report.snapshots, "snapshot", "snapshots"),
-        text::count(report.packs, "pack", "packs")
-    );
-    if report.is_damaged() {
-        let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
-        let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
-        for line in ways_out(&report.problems) {
-            let _ = writeln!(out, "  {line}");
-        }
-    } else if report.is_unknown() {
-        let _ =
-            writeln!(out, "{} not all of it can be judged by this snap: use a newer one · {found}", style.warn("!"));
-    } else {
-        let _ = writeln!(out, "{} no damage found · {found}", style.good("✓"));
-    }
-    if !report.trees_walked {
-        let _ = writeln!(out, "  this key cannot open content: trees were not walked");
-    }
-    match (report.packs_never_read, report.oldest_unread_seconds) {
-        (0, Some(age)) if report.packs > 0 => {
-            let age = text::age(i64::try_from(age).unwrap_or(i64::MAX));
-            let _ = writeln!(out, "  every pack was read whole from here; the oldest reading: {age}");
-        }
-        (0, _) => {}
-        (never, _) => {
-            let packs = text::count(never, "pack", "packs");
-            let _ = writeln!(out, "  never read whole from here: {packs}   ← snap check --read-data");
-        }
-    }
 }
 
 fn keys_text(out: &mut String, report: &KeyReport) {

@@ -10,10 +10,8 @@ use super::prompt::Terminal;
 use super::render::Output;
 use super::text::{self, Style};
 use super::upkeep;
-use crate::commands::settings::{parse_age, parse_bytes};
 use crate::commands::{self, Env, Error, Result, env::Folders};
 use crate::crypto::secrets::Role;
-use crate::repo::check::{Reading, Share};
 use crate::repo::select::Scope;
 use crate::repo::sync::Chain;
 use crate::repo::{self, Repository};
@@ -142,7 +140,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         }),
         Command::Restore(args) => back::restore(env, args, output),
         Command::Check(args) => {
-            let reading = reading(args.read_data.as_deref(), args.max_age.as_deref())?;
+            let reading = args.reading()?;
             let opened = env.open();
             if let Some(report) = opened.as_ref().err().and_then(commands::check::unopened) {
                 return Ok(output.check(&report));
@@ -300,29 +298,6 @@ pub(super) fn scope(args: &ScopeArgs) -> Scope {
     Scope { host: args.host.clone(), stack: args.stack.clone() }
 }
 
-fn reading(share: Option<&str>, max_age: Option<&str>) -> Result<Option<Reading>> {
-    if share.is_none() && max_age.is_none() {
-        return Ok(None);
-    }
-    let share = share.map(parse_share).transpose()?.flatten();
-    let max_age = max_age.map(parse_age).transpose()?;
-    Ok(Some(Reading { share, max_age }))
-}
-
-fn parse_share(text: &str) -> Result<Option<Share>> {
-    let wrong = || Error::usage(format!("“{text}” is no share"), "give a part such as 10%, or an amount such as 5GB");
-    if let Some(number) = text.strip_suffix('%') {
-        let share: f64 = number.trim().parse().map_err(|_| wrong())?;
-        return match share {
-            100.0 => Ok(None),
-            s if s > 100.0 => Err(wrong()),
-            s if s > 0.0 => Ok(Some(Share::Fraction(s / 100.0))),
-            _ => Err(wrong()),
-        };
-    }
-    Ok(Some(Share::Bytes(parse_bytes(text).map_err(|_| wrong())?)))
-}
-
 /// Tells a person, and a program that reads JSON, what went wrong.
 fn fail(command: &Command, json: bool, error: &Error) -> Exit {
     let exit = exit_of(error);
@@ -351,19 +326,4 @@ fn give_error(message: &str, hint: Option<&str>, exit: Exit) {
     let document = serde_json::json!({ "error": { "message": message, "hint": hint, "exit_code": exit as u8 } });
     // A closed pipe changes nothing about the exit code.
     let _ = std::io::stdout().lock().write_all(format!("{document}\n").as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_read() {
-        assert_eq!(parse_share("10%").unwrap(), Some(Share::Fraction(0.1)));
-        assert_eq!(parse_share("100%").unwrap(), None);
-        assert_eq!(parse_share("5GB").unwrap(), Some(Share::Bytes(5_000_000_000)));
-        for wrong in ["", "0%", "-1%", "200%", "100.1%", "x", "5", "5XB", "%"] {
-            assert!(parse_share(wrong).is_err(), "{wrong}");
-        }
-    }
 }

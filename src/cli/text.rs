@@ -52,6 +52,11 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
+/// A share between 0 and 1 in percent; rounded down, so that 100 % is all.
+pub fn share(share: f64) -> String {
+    format!("{:.0} %", (share * 100.0).floor())
+}
+
 /// An age in seconds, roughly.
 pub fn age(seconds: i64) -> String {
     match seconds {

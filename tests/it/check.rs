@@ -164,6 +164,47 @@ fn a_share_is_read_each_time_until_all_was() {
     names(&run, &pack, "damage");
 }
 
+#[test]
+fn a_budget_ends_the_reading_and_the_next_check_goes_on() {
+    let sandbox = repository(4);
+    let packs = of_kind(&sandbox, "packs").len() as u64;
+    let counts = |run: &Run| {
+        let report = run.json();
+        ["packs_read", "packs_never_read", "packs_overdue"].map(|field| report[field].as_u64().expect("a number"))
+    };
+    let share = |run: &Run| run.json()["share_read"].as_f64().expect("a share");
+    // No time, no pack; and what was asked for, that all is read within a month, is not so.
+    let run = sandbox.must("check --max-age 30d --budget 0s --json", exit::INCOMPLETE);
+    assert_eq!((counts(&run), share(&run)), ([0, packs, packs], 0.0), "{run}");
+    let text = sandbox.must("check --max-age 30d --budget 0s", exit::INCOMPLETE).stdout;
+    assert!(text.contains(&format!("{packs} packs are overdue: 0 % of the bytes")), "{text}");
+    // Without an age nothing was promised.
+    let run = sandbox.must("check --budget 0s --json", exit::DONE);
+    assert_eq!(counts(&run), [0, packs, 0], "{run}");
+    // A byte is a pack: the one that was begun is read whole, and those come first that never were.
+    let mut before = 0.0;
+    for read in 1..=packs {
+        let code = if read < packs { exit::INCOMPLETE } else { exit::DONE };
+        let run = sandbox.must("check --max-age 30d --budget 1B --json", code);
+        assert_eq!(counts(&run), [1, packs - read, packs - read], "{run}");
+        assert!(share(&run) > before && (share(&run) == 1.0) == (read == packs), "{run}");
+        before = share(&run);
+    }
+    let run = sandbox.must("check --max-age 30d --budget 1h --json", exit::DONE);
+    assert_eq!(counts(&run), [0, 0, 0], "{run}");
+    assert!(sandbox.must("check", exit::DONE).stdout.contains("100 % of the bytes were read whole"));
+    // Damage is the answer before anything else, and what is known to be damaged is read whatever the budget.
+    let pack = of_kind(&sandbox, "packs").remove(0);
+    flip(&sandbox.repo().join(&pack));
+    sandbox.must("check --read-data", exit::DAMAGE);
+    let run = sandbox.must("check --max-age 30d --budget 0s --json", exit::DAMAGE);
+    names(&run, &pack, "damage");
+    assert_eq!(counts(&run), [1, 1, 1], "{run}");
+    for wrong in ["--budget 20", "--budget soon", "--budget"] {
+        sandbox.must(&format!("check {wrong}"), exit::USAGE);
+    }
+}
+
 /// A reading is of bytes in one place: the same names elsewhere are other bytes.
 #[test]
 fn what_was_read_of_one_copy_says_nothing_of_another() {

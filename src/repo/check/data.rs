@@ -15,6 +15,7 @@ use crate::store::{self, Key, Kind, Listing, ReadStore};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// A part of the repository's packs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +33,10 @@ pub struct Reading {
     pub share: Option<Share>,
     /// Only packs that were not read within so many seconds.
     pub max_age: Option<u64>,
+    /// Begin no pack after so many bytes, beside what `share` says.
+    pub bytes: Option<u64>,
+    /// Begin no pack after this moment.
+    pub until: Option<Instant>,
 }
 
 /// A pack that is not as it was written.
@@ -73,13 +78,15 @@ pub(super) fn read_packs(
     monitor: &dyn Monitor,
 ) -> Result<Readings> {
     let ledger = ledger(repository, options.now)?;
-    let mut chosen = options.read.map(|reading| choose(listed, &ledger, reading, options.now)).unwrap_or_default();
-    // What is known to be damaged is looked at again each time: it may have been mended.
-    let already: HashSet<PackId> = chosen.iter().copied().collect();
+    let due = options.read.map(|reading| choose(listed, &ledger, reading, options.now)).unwrap_or_default();
+    // What is known to be damaged is looked at again each time, whatever the budget: it may have been mended.
     let suspects = repository.catalog().bad_packs()?;
-    chosen.extend(suspects.into_keys().filter(|id| listed.sizes.contains_key(id) && !already.contains(id)));
+    let mut packs: Vec<PackId> = suspects.keys().filter(|id| listed.sizes.contains_key(id)).copied().collect();
+    let always = packs.len();
+    packs.extend(due.into_iter().filter(|id| !suspects.contains_key(id)));
+    let chosen = Chosen { packs, always, until: options.read.and_then(|reading| reading.until) };
     let mut readings = Readings::default();
-    if !chosen.is_empty() {
+    if !chosen.packs.is_empty() {
         report.opened = repository.require_owner("open packs").is_ok();
         readings = read_chosen(repository, listed, &chosen, report.opened, monitor)?;
         report.packs_read = (readings.good.len() + readings.bad.len()) as u64;
@@ -90,12 +97,43 @@ pub(super) fn read_packs(
             return Err(Error::Interrupted);
         }
     }
-    let ledger = self::ledger(repository, options.now)?;
-    let ages = |id: &PackId| ledger.get(id).map(|at| u64::try_from(options.now - at).unwrap_or(0));
-    report.packs_never_read = listed.sizes.keys().filter(|id| ages(id).is_none()).count() as u64;
-    report.oldest_unread_seconds =
-        listed.sizes.keys().map(ages).try_fold(0, |oldest, age| age.map(|age| oldest.max(age)));
+    sum_up(listed, &self::ledger(repository, options.now)?, options, report);
     Ok(readings)
+}
+
+/// What is known of all packs now, whoever read them.
+fn sum_up(listed: &Listed, ledger: &HashMap<PackId, i64>, options: &CheckOptions, report: &mut CheckReport) {
+    let max_age = options.read.and_then(|reading| reading.max_age);
+    let age_of = |id: &PackId| ledger.get(id).map(|at| u64::try_from(options.now - at).unwrap_or(0));
+    let (mut all_bytes, mut known_bytes, mut oldest) = (0, 0, Some(0));
+    for (id, bytes) in &listed.sizes {
+        let age = age_of(id);
+        all_bytes += bytes;
+        oldest = oldest.zip(age).map(|(oldest, age): (u64, u64)| oldest.max(age));
+        report.packs_never_read += u64::from(age.is_none());
+        match age {
+            Some(age) if max_age.is_none_or(|limit| age <= limit) => known_bytes += bytes,
+            _ => report.packs_overdue += u64::from(max_age.is_some()),
+        }
+    }
+    report.oldest_unread_seconds = oldest;
+    report.share_read = if all_bytes == 0 { 1.0 } else { known_bytes as f64 / all_bytes as f64 };
+}
+
+/// The packs to be read, in that order.
+struct Chosen {
+    packs: Vec<PackId>,
+    /// So many of the first are read whatever the budget.
+    always: usize,
+    until: Option<Instant>,
+}
+
+impl Chosen {
+    /// The pack whose turn it is, unless the budget is used up.
+    fn get(&self, at: usize) -> Option<&PackId> {
+        let over = at >= self.always && self.until.is_some_and(|until| Instant::now() >= until);
+        self.packs.get(at).filter(|_| !over)
+    }
 }
 
 fn choose(listed: &Listed, ledger: &HashMap<PackId, i64>, reading: Reading, now: i64) -> Vec<PackId> {
@@ -112,6 +150,7 @@ fn choose(listed: &Listed, ledger: &HashMap<PackId, i64>, reading: Reading, now:
         Some(Share::Bytes(bytes)) => bytes,
         Some(Share::Fraction(share)) => (total as f64 * share).ceil() as u64,
     };
+    let budget = budget.min(reading.bytes.unwrap_or(u64::MAX));
     let mut taken = 0u64;
     due.into_iter()
         .map(|(_, id)| id)
@@ -126,18 +165,18 @@ fn choose(listed: &Listed, ledger: &HashMap<PackId, i64>, reading: Reading, now:
 fn read_chosen(
     repository: &Repository,
     listed: &Listed,
-    chosen: &[PackId],
+    chosen: &Chosen,
     open: bool,
     monitor: &dyn Monitor,
 ) -> Result<Readings> {
     let size = |id: &PackId| listed.sizes.get(id).copied().unwrap_or(0);
-    monitor.phase("reading packs", Unit::Bytes, Some(chosen.iter().map(size).sum()));
+    monitor.phase("reading packs", Unit::Bytes, Some(chosen.packs.iter().map(size).sum()));
     let outcome = Mutex::new(Readings::default());
     let outage = Mutex::new(None);
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(crate::limits::WORKERS_MAX);
     std::thread::scope(|scope| {
-        for _ in 0..workers.min(chosen.len()) {
+        for _ in 0..workers.min(chosen.packs.len()) {
             scope.spawn(|| {
                 while let Some(id) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if monitor.cancelled() || lock(&outage).is_some() {

@@ -76,6 +76,11 @@ pub struct CheckReport {
     pub packs_never_read: u64,
     /// Age of the oldest reading in seconds; absent if a pack was never read.
     pub oldest_unread_seconds: Option<u64>,
+    /// Share of the packs' bytes, 0 to 1, that checks on this machine have read and found sound; with a
+    /// greatest age only what was read within it.
+    pub share_read: f64,
+    /// With a greatest age: packs that have no sound reading within it, after this check.
+    pub packs_overdue: u64,
     /// Chunks that snapshots use and no sound pack holds.
     #[serde(skip)]
     pub lost_chunks: HashSet<ChunkId>,
