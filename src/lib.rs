@@ -10,8 +10,8 @@
 //! - [`repo`]: snapshots, trees, the order of writes, reading back, checking.
 //! - [`catalog`]: the local cache of what the repository holds.
 //! - [`pack`], [`chunk`]: sealed packs of compressed segments; cutting and hashing.
-//! - [`store`], [`crypto`], [`docker`]: named bytes; sealing and keys; the Docker engine's API. They do not
-//!   know each other.
+//! - [`store`], [`crypto`], [`docker`], [`web`]: named bytes; sealing and keys; the Docker engine's API; messages
+//!   to web servers. They do not know each other.
 //! - [`id`], [`limits`], [`monitor`], [`fs`]: what all of them need.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -32,3 +32,4 @@ pub mod pack;
 pub mod repo;
 pub mod stack;
 pub mod store;
+pub mod web;

@@ -5,6 +5,7 @@ use super::checked;
 use super::compose_args::ComposeArgs;
 use super::mend::RepairArgs;
 pub use super::restore_args::RestoreArgs;
+pub use super::schedule::ScheduleCommand;
 use super::upkeep::{self, ForgetArgs, PruneArgs, ReplicateArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -123,9 +124,14 @@ pub enum Command {
     #[command(after_help = upkeep::REPLICATE_HELP)]
     Replicate(ReplicateArgs),
     /// Say how far back, how sound, and what to see to next
-    #[command(after_help = "Example: snap status\n\
-        Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key")]
+    #[command(
+        after_help = "Examples: snap status · snap status --json · snap status -q --prometheus /var/lib/node_exporter/snap.prom\n\
+        Exit codes: 0 nothing is at risk · 4 something is, and it is listed · 10 no repository · 11 wrong key"
+    )]
     Status(StatusArgs),
+    /// Let systemd do by itself what snap.toml says: create, check, replicate, forget and prune
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Say who did what, when, and how it ended
     #[command(after_help = "Examples: snap log --stack clinic · snap log --last · snap log 7f3a9c21 --markdown\n\
         An ID is the beginning of a record's id, or of the id of a snapshot that was made or brought back.\n\
@@ -284,6 +290,9 @@ pub struct StatusArgs {
     /// Only start what an interrupted capture has left standing still (every command does), and say what
     #[arg(long)]
     pub repair: bool,
+    /// Also write it into this file, for the textfile collector of Prometheus' node exporter
+    #[arg(long, value_name = "FILE", conflicts_with = "repair")]
+    pub prometheus: Option<PathBuf>,
 }
 
 /// See [`Command::Key`].

@@ -34,6 +34,25 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// What it means; empty if all is done.
+    pub fn words(self) -> &'static str {
+        match self {
+            Exit::Done => "",
+            Exit::Failed => "it failed",
+            Exit::Usage => "it was not understood",
+            Exit::Incomplete => "not all of it was done",
+            Exit::Damage => "damage was found",
+            Exit::InTheWay => "another operation was in the way",
+            Exit::PutBack => "the restore failed, and the old state is back and runs",
+            Exit::NeedsPerson => "the restore failed, and a person must look",
+            Exit::NoRepository => "there is no repository",
+            Exit::WrongKey => "nothing at hand opens the repository",
+            Exit::Interrupted => "it was interrupted",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -15,10 +15,13 @@ mod prompt;
 mod render;
 mod restore_args;
 mod run;
+mod schedule;
 mod screens;
 mod stack_screens;
+mod status_screen;
 mod text;
 mod upkeep;
+mod watch;
 
 pub use exit::Exit;
 pub use run::run;

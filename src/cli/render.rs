@@ -170,7 +170,7 @@ impl Output {
     /// The state of things.
     pub fn status(self, report: &StatusReport) -> Exit {
         let exit = if report.advice.iter().any(|advice| advice.urgent) { Exit::Damage } else { Exit::Done };
-        self.give(report, exit, |out, style| super::screens::status(out, style, report))
+        self.give(report, exit, |out, style| super::status_screen::status(out, style, report))
     }
 
     /// The keys.

@@ -8,8 +8,10 @@ use super::mend;
 use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
 use super::render::Output;
+use super::schedule::schedule;
 use super::text::{self, Style};
 use super::upkeep;
+use super::watch::watched;
 use crate::commands::{self, Env, Error, Result, env::Folders};
 use crate::crypto::secrets::Role;
 use crate::repo::select::Scope;
@@ -59,8 +61,8 @@ pub fn run() -> Exit {
     };
     let progress = Arc::new(Progress::new(show, Arc::clone(&interrupted)));
     let output = Output { json: common.json, quiet: common.quiet, verbose: common.verbose };
-    let result =
-        environment(common, &cli.command, &progress, interrupted).and_then(|env| dispatch(&env, &cli.command, output));
+    let result = environment(common, &cli.command, &progress, interrupted)
+        .and_then(|env| watched(&env, &cli.command, &progress, || dispatch(&env, &cli.command, output)));
     progress.clear();
     match result {
         Ok(exit) => exit,
@@ -90,18 +92,15 @@ fn environment(
     interrupted: Arc<AtomicBool>,
 ) -> Result<Env> {
     let folders = Folders::from_environment();
-    let dir = match command {
-        Command::Create(args) => args.dir.clone(),
-        _ => ".".into(),
-    };
     let given = common.repo.clone().filter(|text| !text.is_empty());
     let endpoint = common.endpoint.clone().filter(|text| !text.is_empty());
     let wants_endpoint = given.as_ref().is_some_and(|text| text.starts_with(BUCKET_SCHEME)) && endpoint.is_none();
     let (set, set_endpoint) = match given.is_none() || wants_endpoint {
-        true => commands::project::repository_setting(&dir)?,
+        true => commands::project::repository_setting(command.folder())?,
         false => (None, None),
     };
     Ok(Env {
+        repository_given: given.is_some(),
         repository: given.or(set),
         endpoint: endpoint.or(set_endpoint),
         identities: common.identity.clone(),
@@ -110,6 +109,7 @@ fn environment(
         prompt: Box::new(Terminal { interrupted }),
         monitor: Arc::clone(progress) as Arc<dyn crate::monitor::Monitor>,
         spare: commands::env::SpareFolder::default(),
+        about: commands::env::About::default(),
     })
 }
 
@@ -153,9 +153,14 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::Replicate(args) => upkeep::replicate(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
         Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
-        Command::Status(_) => {
-            with_repository(env, |repository| Ok(output.status(&commands::status::status(env, repository)?)))
-        }
+        Command::Status(args) => with_repository(env, |repository| {
+            let report = commands::status::status(env, repository)?;
+            if let Some(file) = &args.prometheus {
+                commands::status_metrics::write(&report, jiff::Timestamp::now().as_second(), file)?;
+            }
+            Ok(output.status(&report))
+        }),
+        Command::Schedule(command) => schedule(env, command, output),
         Command::Log(args) => {
             let scope = scope(&args.scope);
             let (id, last) = (args.id.clone(), args.last || args.markdown);
@@ -197,8 +202,10 @@ fn create(env: &Env, args: &CreateArgs, output: Output) -> Result<Exit> {
     // Before a repository is made: is there anything to capture, and can it be?
     let folder = commands::project::Project::look(&args.dir)?;
     let options = create_options(args);
+    env.about.set(args.stack.as_deref().unwrap_or(&folder.name), Some(&folder.root));
     let prepared = commands::application::prepare(env, &folder, &options)?;
     let stack = prepared.as_ref().map_or(folder.name.as_str(), commands::application::Prepared::stack);
+    env.about.set(args.stack.as_deref().unwrap_or(stack), None);
     commands::rollback_resume::refuse_unfinished(env, &folder.root, stack)?;
     if args.plan {
         return Ok(output.plan(&commands::application::plan_report(&folder, prepared.as_ref())));

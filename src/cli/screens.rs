@@ -1,4 +1,4 @@
-//! The larger answers: what a person sees after `create`, `list`, `show`, `restore` and `status`.
+//! The larger answers: what a person sees after `create`, `list`, `show` and `restore`.
 
 use super::text::{self, Style};
 use crate::commands::create::CreateReport;
@@ -6,7 +6,6 @@ use crate::commands::list::{ListReport, ListedSnapshot};
 use crate::commands::log::{LogReport, LoggedEntry};
 use crate::commands::restore::RestoreReport;
 use crate::commands::show::ShowReport;
-use crate::commands::status::{StackStatus, StatusReport};
 use crate::repo::log::Ending;
 use std::fmt::Write as _;
 
@@ -252,46 +251,5 @@ pub(super) fn restore(out: &mut String, style: Style, report: &RestoreReport, li
     }
     if !report.complete {
         let _ = writeln!(out, "  the snapshot itself is incomplete: snap show {id} says what it lacks");
-    }
-}
-
-pub(super) fn status(out: &mut String, style: Style, report: &StatusReport) {
-    let width = report.stacks.iter().map(|s| s.stack.chars().count()).max().unwrap_or(10).clamp(10, 24);
-    for stack in &report.stacks {
-        let _ = writeln!(out, "{:<width$}  {}", stack.stack, stack_line(stack));
-    }
-    let check = match report.last_check {
-        None => "never checked from here".to_owned(),
-        Some(at) => {
-            let age = text::age(jiff::Timestamp::now().as_second() - at);
-            let found = if report.last_check_found_damage { style.bad("damage found") } else { "no damage".to_owned() };
-            let share = (report.share_read * 100.0).floor();
-            let oldest = report
-                .oldest_reading_seconds
-                .map_or_else(String::new, |s| format!(", oldest reading {}", text::age(s)));
-            format!("checked {age}, {found}, {share} % of the bytes read back{oldest}")
-        }
-    };
-    let _ = writeln!(out, "{:<width$}  {check}", "check");
-    for replica in &report.replicas {
-        let age = text::age(jiff::Timestamp::now().as_second() - replica.at);
-        let has = text::count(replica.snapshots, "snapshot", "snapshots");
-        let _ = writeln!(out, "{:<width$}  {} · {has} · brought up to date {age}", "replica", replica.name);
-    }
-    let packs = text::count(report.packs, "pack", "packs");
-    let stored = text::bytes(report.stored_bytes);
-    let _ = writeln!(out, "{:<width$}  {} · {stored} in {packs}", "repository", report.repository);
-    let _ = writeln!(out, "{:<width$}  “{}”, {}", "key", report.key, report.role);
-    for advice in &report.advice {
-        let message = if advice.urgent { style.bad(&advice.message) } else { style.warn(&advice.message) };
-        let _ = writeln!(out, "  {message}   ← {}", advice.command);
-    }
-}
-
-fn stack_line(stack: &StackStatus) -> String {
-    let kept = format!("{} kept · {} in all", stack.snapshots, text::bytes(stack.bytes));
-    match (&stack.newest_complete_time, stack.newest_complete_age_seconds) {
-        (Some(time), Some(age)) => format!("newest complete {} ({}) · {kept}", text::local_time(time), text::age(age)),
-        _ => format!("no complete snapshot · {kept}"),
     }
 }

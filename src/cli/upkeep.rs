@@ -212,6 +212,9 @@ pub(super) fn replicate(env: &Env, args: &ReplicateArgs, output: Output) -> Resu
     let targets = commands::replicate::targets(&settings, args.to.as_deref(), args.all)?;
     let bytes_per_second = args.limit.as_deref().map(parse_bytes).transpose()?;
     let options = ReplicateOptions { verify: args.verify, bytes_per_second };
+    if let [only] = targets.as_slice() {
+        env.about.set(&only.name, None);
+    }
     let mut replicas = Vec::new();
     let mut failure = None;
     for target in &targets {
@@ -256,6 +259,11 @@ fn replica_text(out: &mut String, style: Style, replica: &Replica) {
     let has = text::count(report.replica_snapshots, "snapshot", "snapshots");
     let mark = if report.is_damaged() { style.bad("✗") } else { style.good("✓") };
     let _ = writeln!(out, "{mark} {} has {has} · {copied}", replica.name);
+    if let (Some(here), Some(there)) = (&replica.newest_here, &replica.newest_there) {
+        let (newest, same) = (text::local_time(here), here == there);
+        let there = if same { "the same".to_owned() } else { text::local_time(there) };
+        let _ = writeln!(out, "  newest here {newest}, newest there {there}");
+    }
     if report.behind > 0 {
         let behind = text::count(report.behind, "snapshot", "snapshots");
         let _ = writeln!(out, "  it lacks {behind} that are here   ← snap check --read-data");

@@ -4,13 +4,13 @@ use super::{Error, Result};
 use crate::crypto::people::{Passphrase, PersonIdentity, read_passphrase_file};
 use crate::fs::{PRIVATE_DIR, create_dir_durable};
 use crate::id::RepositoryId;
-use crate::monitor::{Monitor, Warning};
+use crate::monitor::{Monitor, Warning, lock};
 use crate::repo::keys::{read_keys, unlock};
 use crate::repo::{self, Repository};
 use crate::store::{self, Location, Store};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// How a person is asked for what must not stand on a command line.
 pub trait Prompt: Send + Sync {
@@ -86,6 +86,8 @@ fn home_of(user: u32, passwd: &[u8]) -> Option<PathBuf> {
 pub struct Env {
     /// The repository's address as it was given, if it was.
     pub repository: Option<String>,
+    /// True if it was named on the command line or in the environment, not by `snap.toml`.
+    pub repository_given: bool,
     /// The server of buckets whose address names none.
     pub endpoint: Option<String>,
     /// Identity files as they were given.
@@ -100,6 +102,28 @@ pub struct Env {
     pub monitor: Arc<dyn Monitor>,
     /// Stands in for the cache folder where that cannot be written.
     pub spare: SpareFolder,
+    /// What the command turns out to be about.
+    pub about: About,
+}
+
+/// The stack or replica that a command is about, and the folder that it captures, once they are known.
+#[derive(Debug, Default)]
+pub struct About(Mutex<(String, Option<PathBuf>)>);
+
+impl About {
+    /// It is about `subject`.
+    pub fn set(&self, subject: &str, directory: Option<&Path>) {
+        let mut about = lock(&self.0);
+        about.0 = subject.to_owned();
+        if let Some(directory) = directory {
+            about.1 = Some(directory.to_path_buf());
+        }
+    }
+
+    /// The subject, empty if there is none, and the folder.
+    pub fn get(&self) -> (String, Option<PathBuf>) {
+        lock(&self.0).clone()
+    }
 }
 
 /// A private temporary folder that is made when it is needed and gone when this is.

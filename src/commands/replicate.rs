@@ -3,11 +3,13 @@
 use super::settings::Settings;
 use super::{Env, Error, Result};
 use crate::catalog::{Catalog, Place};
+use crate::id::SnapshotId;
 use crate::repo::config::Config;
 use crate::repo::replicate::{self, ReplicateOptions, ReplicateReport};
 use crate::repo::{self, read_config_bytes};
 use crate::store::{self, Location, Store};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// A place for a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub struct Replica {
     /// What was done.
     #[serde(flatten)]
     pub report: ReplicateReport,
+    /// When the newest snapshot here was made, RFC 3339. It is not known where no command that has a key
+    /// has read that snapshot on this machine.
+    pub newest_here: Option<String>,
+    /// The same of the newest snapshot that the replica has, after it.
+    pub newest_there: Option<String>,
 }
 
 /// What this machine remembers of a replica.
@@ -47,6 +54,12 @@ pub struct LastReplication {
     pub snapshots: u64,
     /// Snapshots that it lacks, and objects that could not be copied.
     pub lacks: u64,
+    /// When what had been copied was last read back, in seconds since 1970.
+    #[serde(default)]
+    pub verified: Option<i64>,
+    /// The ids of the snapshots that are here and there.
+    #[serde(default)]
+    pub ids: Vec<SnapshotId>,
 }
 
 const KEPT: &str = "replicas";
@@ -97,25 +110,50 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
     let options =
         ReplicateOptions { bytes_per_second: options.bytes_per_second.or(target.bytes_per_second), ..*options };
     let report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
-    let last = LastReplication {
+    let cache = env.cache_folder(id)?.join(id.to_string());
+    let place = Place { address: from.address(), bytes: from.body() };
+    // What is remembered is for `status`; the copy is what counts.
+    let catalog = Catalog::open(&cache, id, place).ok();
+    let times = catalog.as_ref().map(times).unwrap_or_default();
+    let newest = |ids: &[SnapshotId]| {
+        let known: Option<Vec<&String>> = ids.iter().map(|id| times.get(id)).collect();
+        known.and_then(|times| times.into_iter().max().cloned())
+    };
+    let (newest_here, newest_there) = (newest(&report.ids), newest(&report.ids_there));
+    if let Some(catalog) = &catalog {
+        remember(catalog, target, &report);
+    }
+    Ok(Replica { name: target.name.clone(), address: target.address.clone(), report, newest_here, newest_there })
+}
+
+fn remember(catalog: &Catalog, target: &Target, report: &ReplicateReport) {
+    let now = jiff::Timestamp::now().as_second();
+    let mut all = last_replications(catalog);
+    let before = all.iter().position(|one| one.name == target.name).map(|at| all.remove(at));
+    let read_back = (report.verified > 0 && report.replica_damaged.is_empty()).then_some(now);
+    all.push(LastReplication {
         name: target.name.clone(),
         address: target.address.clone(),
-        at: jiff::Timestamp::now().as_second(),
+        at: now,
         snapshots: report.replica_snapshots,
         lacks: report.behind + report.damaged.len() as u64 + report.replica_damaged.len() as u64,
-    };
-    let cache = env.cache_folder(id)?.join(id.to_string());
-    // What is remembered is for `status`; the copy is what counts.
-    let place = Place { address: from.address(), bytes: from.body() };
-    if let Ok(catalog) = Catalog::open(&cache, id, place) {
-        let mut all = last_replications(&catalog);
-        all.retain(|one| one.name != last.name);
-        all.push(last);
-        if let Ok(text) = serde_json::to_vec(&all) {
-            let _ = catalog.set_value(KEPT, &text);
-        }
+        verified: read_back.or(before.and_then(|before| before.verified)),
+        ids: report.ids_there.clone(),
+    });
+    if let Ok(text) = serde_json::to_vec(&all) {
+        let _ = catalog.set_value(KEPT, &text);
     }
-    Ok(Replica { name: target.name.clone(), address: target.address.clone(), report })
+}
+
+/// When the snapshots were made that this machine has read.
+fn times(catalog: &Catalog) -> HashMap<SnapshotId, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        time: String,
+    }
+    let rows = catalog.snapshots().unwrap_or_default().into_iter();
+    let known = rows.filter_map(|row| Some((row.id, serde_json::from_slice::<Head>(&row.manifest).ok()?.time)));
+    known.collect()
 }
 
 /// What this machine remembers of replicas.

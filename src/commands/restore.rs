@@ -70,6 +70,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
     let started = Instant::now();
     let set = repository.snapshots()?;
     let snapshot = find(&set, &options.scope, &options.id)?;
+    env.about.set(&snapshot.manifest.stack, None);
     if let (Some(target), false) = (&options.target, options.in_place)
         && snapshot.manifest.project.is_some()
     {

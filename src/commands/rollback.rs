@@ -86,6 +86,7 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
     let set = repository.snapshots()?;
     let snapshot = find(&set, &options.scope, &options.id)?;
     let manifest = &snapshot.manifest;
+    env.about.set(&manifest.stack, None);
     let Some(project) = &manifest.project else {
         return Err(Error::usage("the snapshot is of a folder", "give --in-place or --target DIR"));
     };

@@ -30,6 +30,7 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
         return Err(Error::usage("the restore has been ended meanwhile", "snap log says how"));
     };
     let begun = journal.begun()?.clone();
+    env.about.set(&begun.project, None);
     let engine = Engine::from_env().map_err(application::Error::Docker)?;
     let set = repository.snapshots()?;
     let snapshot = set.snapshots.iter().find(|snapshot| snapshot.id.to_string() == begun.snapshot);
@@ -119,4 +120,11 @@ pub fn refuse_unfinished(env: &Env, directory: &Path, project: &str) -> Result<(
         },
         None => Ok(()),
     }
+}
+
+/// The applications whose restore was interrupted and is not gone on with. One that is at work is none of them.
+pub fn interrupted(env: &Env) -> Vec<String> {
+    let all = std::fs::read_dir(env.folders.data.join("restores")).into_iter().flatten().flatten();
+    let left = all.map(|entry| entry.path()).filter(|folder| !Journal::is_at_work(folder));
+    left.filter_map(|folder| Some(Journal::left_over(&folder).ok()??.project)).collect()
 }

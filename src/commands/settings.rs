@@ -1,7 +1,9 @@
 //! `snap.toml`: what is the same each time, beside the stack or where the command is given.
 
 use super::compose_settings::ComposeSettings;
+use super::notify::Notify;
 use super::replicate::Target;
+use super::schedule::Schedule;
 use super::{Error, Result};
 use crate::repo::retention::Policy;
 use serde::Deserialize;
@@ -27,6 +29,10 @@ pub struct Settings {
     pub services: BTreeMap<String, toml::Table>,
     /// Places for copies of the repository.
     pub replica: BTreeMap<String, ReplicaSettings>,
+    /// Who is told how commands end.
+    pub notify: Notify,
+    /// What is done by itself, and when.
+    pub schedule: Option<Schedule>,
 }
 
 /// `[replica.NAME]`.
@@ -42,6 +48,11 @@ pub struct ReplicaSettings {
 }
 
 impl Settings {
+    /// True if there is any replica.
+    pub fn has_replicas(&self) -> bool {
+        !self.replica.is_empty()
+    }
+
     /// The replicas, by name.
     ///
     /// # Errors
@@ -106,7 +117,13 @@ pub fn read(dir: &Path) -> Result<Settings> {
         }
         Err(source) => return Err(Error::Path { operation: "read", path, source }),
     };
-    toml::from_str(&text).map_err(|error| Error::Settings { path, message: error.message().to_owned() })
+    toml::from_str(&text).map_err(|error| Error::Settings { path, message: without_addresses(error.message()) })
+}
+
+/// Addresses in this file may be secrets: a message about them says only that there was one.
+fn without_addresses(message: &str) -> String {
+    let words = message.split(' ').map(|word| if word.contains("://") { "an address" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Seconds in a text such as `30d`.
@@ -164,6 +181,13 @@ mod tests {
         }
         let age = read("[retention]\nkeep-within = \"2 fortnights\"").unwrap();
         assert!(age.retention.unwrap().policy().is_err());
+    }
+
+    #[test]
+    fn no_address_is_told() {
+        let error = toml::from_str::<Settings>("[notify]\nwebhook = \"https://hooks.example/SECRET\"").unwrap_err();
+        assert!(error.message().contains("SECRET"), "{}", error.message());
+        assert!(!without_addresses(error.message()).contains("SECRET"));
     }
 
     #[test]

@@ -1,12 +1,19 @@
 //! `snap status`: how far back, how sound, what to worry about next.
 
+use super::env::host_name;
 use super::replicate::{LastReplication, last_replications};
-use super::{Env, Result};
+use super::runs::{self, Run};
+use super::status_advice::{Known, advice};
+use super::{Env, Result, settings};
+use crate::id::{PackId, SnapshotId};
 use crate::repo::{Repository, Snapshot, SnapshotSet};
-use crate::store::Kind;
+use crate::store::{Key, Kind};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// How long a capture may take before the next one is missed.
+const LATE_SECONDS: i64 = 15 * 60;
 
 /// One stack.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +34,41 @@ pub struct StackStatus {
     pub newest_is_incomplete: bool,
     /// Bytes of content in all its snapshots together.
     pub bytes: u64,
+    /// Bytes of the packs that its snapshots need; some may be needed by other stacks too.
+    pub stored_bytes: u64,
+    /// Its folder, where it is on this host.
+    pub directory: Option<PathBuf>,
+    /// When something of it was last restored on this machine, in seconds since 1970.
+    pub last_restore: Option<i64>,
+    /// The longest time between two snapshots by `[schedule]` in its `snap.toml`, in seconds.
+    pub scheduled_seconds: Option<i64>,
+    /// True if the newest complete one is older than that allows.
+    pub late: bool,
+}
+
+/// A replica, as this machine remembers it from its last replication.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplicaStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// When the last replication ended, in seconds since 1970.
+    pub at: i64,
+    /// Snapshots that it had then.
+    pub snapshots: u64,
+    /// Snapshots that it lacked then, and objects that could not be copied.
+    pub lacks: u64,
+    /// When what had been copied was last read back, in seconds since 1970.
+    pub verified: Option<i64>,
+    /// When the newest snapshot that it has was made, RFC 3339; absent if that is not known.
+    pub newest_there: Option<String>,
+    /// When the newest snapshot here was made, RFC 3339.
+    pub newest_here: Option<String>,
+    /// Seconds between the two; 0 if it has everything.
+    pub lag_seconds: Option<i64>,
+    /// Snapshots here that it does not have.
+    pub behind: u64,
 }
 
 /// Something to see to.
@@ -66,8 +108,10 @@ pub struct StatusReport {
     /// Age in seconds of the oldest reading among them.
     pub oldest_reading_seconds: Option<i64>,
     /// The replicas, as this machine remembers them.
-    pub replicas: Vec<LastReplication>,
-    /// What to see to.
+    pub replicas: Vec<ReplicaStatus>,
+    /// How each command last ended on this machine.
+    pub runs: Vec<Run>,
+    /// What to see to, the urgent first.
     pub advice: Vec<Advice>,
 }
 
@@ -75,38 +119,45 @@ pub struct StatusReport {
 ///
 /// # Errors
 /// It cannot be listed.
-pub fn status(_: &Env, repository: &Repository) -> Result<StatusReport> {
+pub fn status(env: &Env, repository: &Repository) -> Result<StatusReport> {
     let now = jiff::Timestamp::now().as_second();
     let set = repository.snapshots()?;
-    let packs = repository.store().list(Kind::Pack)?;
+    let mut packs = HashMap::new();
+    for object in repository.store().list(Kind::Pack)?.objects {
+        if let Key::Object(_, name) = object.key {
+            packs.insert(PackId(name), object.bytes);
+        }
+    }
     let readings = crate::repo::check::ledger(repository, now)?;
-    let (mut stored, mut read, mut oldest) = (0u64, 0u64, None::<i64>);
-    for pack in &packs.objects {
-        stored += pack.bytes;
-        if let crate::store::Key::Object(_, name) = pack.key
-            && let Some(at) = readings.get(&crate::id::PackId(name))
-        {
-            read += pack.bytes;
+    let stored: u64 = packs.values().sum();
+    let (mut read, mut oldest) = (0u64, None::<i64>);
+    for (id, bytes) in &packs {
+        if let Some(at) = readings.get(id) {
+            read += bytes;
             oldest = Some(oldest.unwrap_or(0).max(now - at));
         }
     }
     let (last_check, damage) = last_check(repository)?;
+    let runs = runs::all(env, &env.location()?.to_string());
     let mut report = StatusReport {
         repository: repository.store().address(),
         id: repository.id().to_string(),
         key: repository.key_name().to_owned(),
         role: repository.secrets().role(),
-        stacks: stacks(&set, now),
+        stacks: stacks(&set, &packs, &runs, now),
         stored_bytes: stored,
-        packs: packs.objects.len() as u64,
+        packs: packs.len() as u64,
         last_check,
         last_check_found_damage: damage,
         share_read: if stored == 0 { 1.0 } else { read as f64 / stored as f64 },
         oldest_reading_seconds: oldest,
-        replicas: last_replications(repository.catalog()),
+        replicas: replicas(repository, &set),
+        runs,
         advice: Vec::new(),
     };
-    report.advice = advice(&report, &set, repository, now);
+    report.advice = advice(&Known { env, repository, set: &set, report: &report, now });
+    // The order among equals is that of what they are about.
+    report.advice.sort_by_key(|advice| !advice.urgent);
     Ok(report)
 }
 
@@ -118,15 +169,21 @@ fn last_check(repository: &Repository) -> Result<(Option<i64>, bool)> {
     Ok((at.parse().ok(), finding == "damaged"))
 }
 
-fn stacks(set: &SnapshotSet, now: i64) -> Vec<StackStatus> {
+fn stacks(set: &SnapshotSet, packs: &HashMap<PackId, u64>, runs: &[Run], now: i64) -> Vec<StackStatus> {
     let mut by_lineage: BTreeMap<(&str, &str), Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in &set.snapshots {
         let (host, stack) = snapshot.manifest.lineage();
         by_lineage.entry((stack, host)).or_default().push(snapshot);
     }
+    let own_host = host_name();
     let one = |((stack, host), snapshots): ((&str, &str), Vec<&Snapshot>)| {
         let newest = snapshots.iter().rev().find(|s| s.manifest.complete);
-        let age = newest.and_then(|s| s.manifest.time.parse::<jiff::Timestamp>().ok()).map(|t| now - t.as_second());
+        let age = newest.and_then(|s| seconds_of(&s.manifest.time)).map(|at| now - at);
+        let needed: HashSet<PackId> =
+            snapshots.iter().flat_map(|s| s.manifest.needs.iter().map(|need| need.pack)).collect();
+        let directory = snapshots.last().filter(|_| host == own_host).and_then(|s| directory_of(s));
+        let scheduled = directory.as_deref().and_then(scheduled);
+        let restored = runs.iter().find(|run| run.command == "restore" && run.subject == stack);
         StackStatus {
             stack: stack.to_owned(),
             host: host.to_owned(),
@@ -136,71 +193,48 @@ fn stacks(set: &SnapshotSet, now: i64) -> Vec<StackStatus> {
             newest_complete_age_seconds: age,
             newest_is_incomplete: snapshots.last().is_some_and(|s| !s.manifest.complete),
             bytes: snapshots.iter().map(|s| s.manifest.bytes()).sum(),
+            stored_bytes: needed.iter().filter_map(|pack| packs.get(pack)).sum(),
+            late: age.zip(scheduled).is_some_and(|(age, each)| age > 2 * each + LATE_SECONDS),
+            directory,
+            last_restore: restored.and_then(|run| run.last_good),
+            scheduled_seconds: scheduled,
         }
     };
     by_lineage.into_iter().map(one).collect()
 }
 
-fn advice(report: &StatusReport, set: &SnapshotSet, repository: &Repository, now: i64) -> Vec<Advice> {
-    let mut out = Vec::new();
-    let mut say =
-        |urgent, message: String, command: &str| out.push(Advice { urgent, message, command: command.to_owned() });
-    if !set.unreadable.is_empty() || !set.vanished.is_empty() {
-        let count = set.unreadable.len() + set.vanished.len();
-        say(true, format!("{count} snapshots cannot be read or are gone"), "snap check");
-    }
-    if report.last_check_found_damage {
-        say(true, "the last check found damage".to_owned(), "snap check");
-    }
-    for stack in &report.stacks {
-        match (stack.newest_is_incomplete, &stack.newest_complete) {
-            (true, _) => say(true, format!("the newest snapshot of {} is incomplete", stack.stack), "snap list"),
-            (false, None) => say(true, format!("{} has no complete snapshot", stack.stack), "snap list"),
-            _ => {}
-        }
-    }
-    match report.last_check {
-        _ if report.stacks.is_empty() => say(false, "there is no snapshot yet".to_owned(), "snap create DIR"),
-        None => say(false, "the repository was never checked from here".to_owned(), "snap check --read-data"),
-        Some(at) if now - at > 30 * 86_400 => {
-            say(false, "the last check was more than 30 days ago".to_owned(), "snap check --max-age 30d");
-        }
-        Some(_) if report.share_read < 1.0 => {
-            let share = (report.share_read * 100.0).floor();
-            say(false, format!("only {share} % of the stored bytes were ever read back"), "snap check --read-data");
-        }
-        Some(_) => {}
-    }
-    for replica in &report.replicas {
-        let days = (now - replica.at) / 86_400;
-        let command = format!("snap replicate {}", replica.name);
-        if replica.lacks > 0 {
-            say(true, format!("the replica {} lacks something or is damaged", replica.name), &command);
-        } else if days > 7 {
-            say(false, format!("the replica {} was last brought up to date {days} days ago", replica.name), &command);
-        }
-    }
-    if on_same_disk(set, report) && report.replicas.is_empty() {
-        let message = "the repository is on the same file system as what it protects";
-        say(false, message.to_owned(), "snap replicate PLACE, or move it to another disk");
-    }
-    if crate::repo::keys::read_keys(repository.store()).is_ok_and(|keys| keys.len() == 1) {
-        let message = "one key alone opens the repository: lose it, and everything is lost";
-        say(false, message.to_owned(), "snap key export FILE, and keep that file elsewhere");
-    }
-    out
+pub(super) fn seconds_of(time: &str) -> Option<i64> {
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
 }
 
-fn on_same_disk(set: &SnapshotSet, report: &StatusReport) -> bool {
-    let device = |path: &str| std::fs::metadata(path).ok().map(|stat| stat.dev());
-    let host = super::env::host_name();
-    let own = device(&report.repository);
-    own.is_some()
-        && set
-            .snapshots
-            .iter()
-            .rev()
-            .take(50)
-            .filter(|s| s.manifest.host == host)
-            .any(|snapshot| snapshot.manifest.sources.iter().any(|source| device(&source.root) == own))
+/// How often a snapshot is made by itself of what is in `directory`, in seconds. What cannot be understood there
+/// is told by the commands that need it.
+fn scheduled(directory: &Path) -> Option<i64> {
+    let when = settings::read(directory).ok()?.schedule?.when("create").ok()??;
+    Some(when.interval_seconds())
+}
+
+/// The folder that was captured: the project's, or the one of plain files.
+fn directory_of(snapshot: &Snapshot) -> Option<PathBuf> {
+    let manifest = &snapshot.manifest;
+    let project = manifest.project.as_ref().map(|project| project.directory.as_str());
+    let directory = project.or_else(|| manifest.sources.first().map(|source| source.root.as_str()))?;
+    Some(PathBuf::from(directory)).filter(|path| path.is_dir())
+}
+
+fn replicas(repository: &Repository, set: &SnapshotSet) -> Vec<ReplicaStatus> {
+    let newest = |there: &dyn Fn(&Snapshot) -> bool| {
+        let times = set.snapshots.iter().filter(|s| there(s)).map(|s| s.manifest.time.as_str());
+        times.max().map(str::to_owned)
+    };
+    let one = |last: LastReplication| {
+        let ids: HashSet<SnapshotId> = last.ids.iter().copied().collect();
+        let (newest_here, newest_there) = (newest(&|_| true), newest(&|s| ids.contains(&s.id)));
+        let seconds = |time: &Option<String>| time.as_deref().and_then(seconds_of);
+        let lag_seconds = seconds(&newest_here).zip(seconds(&newest_there)).map(|(here, there)| here - there);
+        let behind = set.snapshots.iter().filter(|s| !ids.contains(&s.id)).count() as u64;
+        let LastReplication { name, address, at, snapshots, lacks, verified, .. } = last;
+        ReplicaStatus { name, address, at, snapshots, lacks, verified, newest_there, newest_here, lag_seconds, behind }
+    };
+    last_replications(repository.catalog()).into_iter().map(one).collect()
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod manifest;
 pub mod mark;
 pub mod needs;
+mod pace;
 pub mod prune;
 pub mod reader;
 pub mod record;

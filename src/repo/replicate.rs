@@ -11,15 +11,15 @@
 //! say why a chain goes on without some of its snapshots.
 
 use super::config::Config;
+use super::pace::Pace;
 use super::sync::Chain;
 use super::{Error, Result, read_config_bytes};
-use crate::id::{RepositoryId, to_hex};
+use crate::id::{RepositoryId, SnapshotId, to_hex};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::monitor::{Monitor, Unit};
 use crate::store::{self, Batch, Key, Kind, Put, ReadStore, Store, Upload};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
 
 /// Kinds in the order in which they are copied.
 const KINDS: [Kind; 5] = [Kind::Pack, Kind::Index, Kind::Removal, Kind::Log, Kind::Snapshot];
@@ -72,6 +72,12 @@ pub struct ReplicateReport {
     pub replica_damaged: Vec<NotCopied>,
     /// Keys that differ; the replica's were left as they are.
     pub keys_differ: Vec<String>,
+    /// The snapshots of the source.
+    #[serde(skip)]
+    pub ids: Vec<SnapshotId>,
+    /// Those of them that the replica has, after it.
+    #[serde(skip)]
+    pub ids_there: Vec<SnapshotId>,
 }
 
 impl ReplicateReport {
@@ -106,7 +112,7 @@ pub fn replicate(
     if is_new {
         prepare()?;
     }
-    let pace = Pace { begun: Instant::now(), bytes_per_second: options.bytes_per_second, done: 0 };
+    let pace = Pace::of(options.bytes_per_second);
     let mut copy = Copy { from, to, options, monitor, pace, report: ReplicateReport::default() };
     // An interrupted run left a repository, if anything: with `config`, and perhaps no key yet.
     if is_new {
@@ -125,8 +131,14 @@ pub fn replicate(
     let mut report = copy.report;
     let there = list(to, Kind::Snapshot)?;
     report.replica_snapshots = there.len() as u64;
-    let here = listed.get(&Kind::Snapshot).into_iter().flat_map(HashMap::keys);
-    report.behind = here.filter(|key| !there.contains_key(*key)).count() as u64;
+    for key in listed.get(&Kind::Snapshot).into_iter().flat_map(HashMap::keys) {
+        let Key::Object(_, name) = key else { continue };
+        report.ids.push(SnapshotId(*name));
+        match there.contains_key(key) {
+            true => report.ids_there.push(SnapshotId(*name)),
+            false => report.behind += 1,
+        }
+    }
     Ok(report)
 }
 
@@ -374,20 +386,4 @@ fn hash_of(store: &dyn ReadStore, key: &Key) -> store::Result<[u8; 32]> {
         offset += piece as u64;
     }
     Ok(*hasher.finalize().as_bytes())
-}
-
-/// Keeps to a number of bytes a second.
-struct Pace {
-    begun: Instant,
-    bytes_per_second: Option<u64>,
-    done: u64,
-}
-
-impl Pace {
-    fn wait_for(&mut self, bytes: u64) {
-        self.done += bytes;
-        let Some(limit) = self.bytes_per_second.filter(|limit| *limit > 0) else { return };
-        let due = Duration::from_secs_f64(self.done as f64 / limit as f64);
-        std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
-    }
 }

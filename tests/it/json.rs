@@ -27,7 +27,7 @@ fn has(document: &Value, fields: &str) {
     }
 }
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 23] = [
     "init",
     "create",
     "list",
@@ -41,6 +41,9 @@ const VERBS: [&str; 20] = [
     "prune",
     "replicate",
     "status",
+    "schedule install",
+    "schedule show",
+    "schedule remove",
     "key",
     "key list",
     "key add",

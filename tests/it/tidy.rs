@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 9] = [
     &["catalog"],
     &["pack"],
     &["chunk"],
-    &["store", "crypto", "docker"],
+    &["store", "crypto", "docker", "web"],
     BASE,
 ];
 /// What all layers need; these may use each other.

@@ -126,6 +126,12 @@ impl Journal {
         }))
     }
 
+    /// Whether a restore is at work on what is in `folder` now, by its lock alone.
+    pub fn is_at_work(folder: &Path) -> bool {
+        let lock = folder.join(LOCK);
+        lock.exists() && matches!(locked(&lock), Err(Error::Busy))
+    }
+
     /// Writes `event` down. It is durable when this returns.
     ///
     /// # Errors

@@ -1,0 +1,203 @@
+//! What `status` tells a person to see to, each with the command that helps.
+//!
+//! Urgent is what puts snapshots at risk now, or keeps new ones from being made; the rest are wise
+//! precautions. What is not known is never taken for good.
+
+use super::Env;
+use super::env::host_name;
+use super::rollback_resume::interrupted;
+use super::runs::Run;
+use super::schedule::is_installed;
+use super::status::{Advice, ReplicaStatus, StackStatus, StatusReport};
+use crate::repo::keys::read_keys;
+use crate::repo::{Repository, SnapshotSet};
+use std::os::unix::fs::MetadataExt;
+
+const DAY_SECONDS: i64 = 86_400;
+/// A check, or a replica, that is older is spoken of.
+const CHECK_AGE_MAX: i64 = 30 * DAY_SECONDS;
+const REPLICA_AGE_MAX: i64 = 7 * DAY_SECONDS;
+/// A failure that is older, and was not followed by another one, is no timer's.
+const FAILURE_AGE_MAX: i64 = 30 * DAY_SECONDS;
+/// Whether the repository shares a disk with what it protects is looked up for so many of the newest snapshots.
+const LOOKED_AT: usize = 50;
+
+/// What is known.
+pub(super) struct Known<'a> {
+    pub env: &'a Env,
+    pub repository: &'a Repository,
+    pub set: &'a SnapshotSet,
+    pub report: &'a StatusReport,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+fn urgent(message: impl Into<String>, command: impl Into<String>) -> Advice {
+    Advice { urgent: true, message: message.into(), command: command.into() }
+}
+
+fn wise(message: impl Into<String>, command: impl Into<String>) -> Advice {
+    Advice { urgent: false, message: message.into(), command: command.into() }
+}
+
+pub(super) fn advice(known: &Known<'_>) -> Vec<Advice> {
+    let report = known.report;
+    let mut out = Vec::new();
+    for project in interrupted(known.env) {
+        out.push(urgent(
+            format!("a restore of {project} was interrupted"),
+            format!("snap restore --resume --stack {project}, or --abort"),
+        ));
+    }
+    let lost = known.set.unreadable.len() + known.set.vanished.len();
+    if lost > 0 {
+        out.push(urgent(format!("{lost} snapshots cannot be read or are gone"), "snap check"));
+    }
+    if report.last_check_found_damage {
+        out.push(urgent("the last check found damage", "snap check"));
+    }
+    out.extend(report.stacks.iter().filter_map(of_stack));
+    out.extend(report.stacks.iter().filter_map(|stack| of_schedule(known.env, stack)));
+    out.extend(report.runs.iter().filter_map(|run| of_run(known, run)));
+    out.extend(of_check(known));
+    out.extend(report.replicas.iter().filter_map(|replica| of_replica(replica, known.now)));
+    out.extend(of_place(known));
+    out.extend(of_keys(known));
+    out.extend(of_restores(known));
+    out
+}
+
+fn of_stack(stack: &StackStatus) -> Option<Advice> {
+    let list = format!("snap list --stack {}", stack.stack);
+    match (stack.newest_is_incomplete, &stack.newest_complete) {
+        (true, _) => Some(urgent(format!("the newest snapshot of {} is incomplete", stack.stack), list)),
+        (false, None) => Some(urgent(format!("{} has no complete snapshot", stack.stack), list)),
+        _ => None,
+    }
+}
+
+/// What should be done by itself, and is not.
+fn of_schedule(env: &Env, stack: &StackStatus) -> Option<Advice> {
+    let (directory, each) = (stack.directory.as_ref()?, stack.scheduled_seconds?);
+    if let Some(age) = stack.newest_complete_age_seconds.filter(|_| stack.late) {
+        let (age, each) = (span(age), span(each));
+        let message = format!("the newest snapshot of {} is {age} old, and one is due each {each}", stack.stack);
+        return Some(urgent(message, format!("snap schedule show {}", directory.display())));
+    }
+    let message = format!("the schedule of {} is not installed", stack.stack);
+    let installed = is_installed(env, directory);
+    (!installed).then(|| wise(message, format!("snap schedule install {}", directory.display())))
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        s if s < 2 * 3600 => format!("{} min", s / 60),
+        s if s < 2 * DAY_SECONDS => format!("{} h", s / 3600),
+        s => format!("{} days", s / DAY_SECONDS),
+    }
+}
+
+/// A command that did not do what it was to do when it was last given.
+fn of_run(known: &Known<'_>, run: &Run) -> Option<Advice> {
+    // These have advice of their own, or are what somebody asked for or has seen.
+    let told = match (run.command.as_str(), run.exit_code) {
+        ("create" | "check", 3) | (_, 4 | 130) | ("key export", _) => true,
+        ("restore", code) => !matches!(code, 6 | 7),
+        _ => false,
+    };
+    // Another folder or host may have made one since.
+    let made_since = known.report.stacks.iter().filter(|stack| stack.stack == run.subject).any(|stack| {
+        stack.newest_complete_age_seconds.is_some_and(|age| run.command == "create" && known.now - age > run.at)
+    });
+    if run.is_good() || told || made_since || known.now - run.at > FAILURE_AGE_MAX {
+        return None;
+    }
+    let subject = if run.subject.is_empty() { String::new() } else { format!(" of {}", run.subject) };
+    let age = span((known.now - run.at).max(0));
+    let message = format!("the last {}{subject} failed {age} ago: {}", run.command, run.message);
+    let command = match run.command.as_str() {
+        "create" => format!("snap create {}", run.directory.display()),
+        "replicate" if !run.subject.is_empty() => format!("snap replicate {}", run.subject),
+        "restore" => format!("snap log --last --stack {}", run.subject),
+        other => format!("snap {other}"),
+    };
+    // What has never worked, or waits for another, may have been an attempt.
+    let attempt = run.exit_code == 5 || (run.command == "replicate" && run.last_good.is_none()) || run.exit_code == 6;
+    Some(if attempt { wise(message, command) } else { urgent(message, command) })
+}
+
+fn of_check(known: &Known<'_>) -> Option<Advice> {
+    let report = known.report;
+    match report.last_check {
+        _ if report.stacks.is_empty() => Some(wise("there is no snapshot yet", "snap create DIR")),
+        None => Some(wise("the repository was never checked from here", "snap check --read-data")),
+        Some(at) if known.now - at > CHECK_AGE_MAX => {
+            Some(wise("the last check was more than 30 days ago", "snap check --max-age 30d --budget 20m"))
+        }
+        Some(_) if report.share_read < 1.0 => {
+            let share = (report.share_read * 100.0).floor();
+            let message = format!("only {share} % of the stored bytes were ever read back from here");
+            Some(wise(message, "snap check --max-age 30d --budget 20m"))
+        }
+        Some(_) => None,
+    }
+}
+
+fn of_replica(replica: &ReplicaStatus, now: i64) -> Option<Advice> {
+    let command = format!("snap replicate {}", replica.name);
+    if replica.lacks > 0 {
+        Some(urgent(format!("the replica {} lacks something or is damaged", replica.name), command))
+    } else if now - replica.at > REPLICA_AGE_MAX {
+        let days = (now - replica.at) / DAY_SECONDS;
+        let behind = match replica.behind {
+            0 => String::new(),
+            n => format!(" and lacks {n} snapshots"),
+        };
+        let message = format!("the replica {} was last brought up to date {days} days ago{behind}", replica.name);
+        Some(wise(message, command))
+    } else {
+        None
+    }
+}
+
+/// One fire, one thief or one typing mistake must not take the application and its snapshots.
+fn of_place(known: &Known<'_>) -> Option<Advice> {
+    if !known.report.replicas.is_empty() || known.report.stacks.is_empty() {
+        return None;
+    }
+    let message = match on_same_disk(known) {
+        true => "the repository is on the same file system as what it protects",
+        false => "there is no copy of the repository elsewhere",
+    };
+    Some(wise(message, "snap replicate PLACE"))
+}
+
+fn on_same_disk(known: &Known<'_>) -> bool {
+    let device = |path: &str| std::fs::metadata(path).ok().map(|stat| stat.dev());
+    let host = host_name();
+    let own = device(&known.report.repository);
+    let newest = known.set.snapshots.iter().rev().take(LOOKED_AT).filter(|s| s.manifest.host == host);
+    own.is_some()
+        && newest.into_iter().any(|snapshot| snapshot.manifest.sources.iter().any(|source| device(&source.root) == own))
+}
+
+fn of_keys(known: &Known<'_>) -> Option<Advice> {
+    let keys = read_keys(known.repository.store()).ok()?;
+    let [only] = keys.as_slice() else { return None };
+    // What is in somebody's head cannot be copied by a command.
+    let exported = known.report.runs.iter().any(|run| run.command == "key export" && run.last_good.is_some());
+    if only.wants_passphrase() || exported {
+        return None;
+    }
+    let message = "one key alone opens the repository: lose it, and everything is lost";
+    Some(wise(message, "snap key export FILE, and keep that file elsewhere"))
+}
+
+fn of_restores(known: &Known<'_>) -> Option<Advice> {
+    let host = host_name();
+    let own = known.report.stacks.iter().filter(|stack| stack.host == host && stack.newest_complete.is_some());
+    let never: Vec<&str> = own.filter(|stack| stack.last_restore.is_none()).map(|stack| stack.stack.as_str()).collect();
+    let first = never.first()?;
+    let message = format!("never restored from here: {}", never.join(", "));
+    Some(wise(message, format!("snap restore latest --stack {first} --target DIR")))
+}

@@ -1,0 +1,216 @@
+//! Timers of systemd: what `snap.toml` says is what is there, systemd understands it, nothing of it stays, and a
+//! capture by itself keeps out of a restore's way.
+
+use crate::forget::history;
+use crate::need;
+use crate::need::need;
+use crate::snap::{Sandbox, exit};
+use ::snap::commands::env::host_name;
+use ::snap::stack::rollback::Journal;
+use ::snap::stack::rollback::journal::folder_of;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SCHEDULE: &str = "[schedule]\ncreate = \"hourly :20\"\ncheck = \"daily 03:00\"\ncheck-budget = \"20m\"\n\
+    replicate = \"every 6h\"\nprune = \"weekly sun 05:00\"\nenvironment-file = \"secrets.env\"\n\
+    [retention]\nkeep-daily = 7\n[replica.near]\nurl = \"near\"\n";
+
+/// A project with the settings in a folder whose name systemd must not take apart.
+fn scheduled() -> (Sandbox, PathBuf) {
+    let (sandbox, _) = history(1);
+    let project = sandbox.path("100% \"our\" $HOME clinic");
+    fs::create_dir(&project).expect("a folder");
+    fs::write(project.join("notes"), "dear").expect("a file");
+    fs::write(project.join("snap.toml"), SCHEDULE).expect("a file");
+    fs::write(project.join("secrets.env"), "AWS_SECRET_ACCESS_KEY=s3cr3t\n").expect("a file");
+    (sandbox, project)
+}
+
+fn schedule(sandbox: &Sandbox, verb: &str, project: &Path, code: i32) -> Value {
+    let units = sandbox.path("units");
+    let words = ["schedule", verb].map(Into::into).into_iter();
+    let words = words.chain([project.as_os_str().to_owned(), "--unit-dir".into(), units.into(), "--json".into()]);
+    let words: Vec<std::ffi::OsString> = words.collect();
+    sandbox.expect(&words, &[code]).unwrap_or_else(|text| panic!("{text}")).json()
+}
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let below = crate::compare::paths(folder).into_iter().filter(|path| !folder.join(path).is_dir());
+    below.map(|path| (path.clone(), fs::read_to_string(folder.join(&path)).expect("a file"))).collect()
+}
+
+#[test]
+fn what_is_installed_is_what_the_settings_say_and_nothing_of_it_stays() {
+    let (sandbox, project) = scheduled();
+    let units = sandbox.path("units");
+    let made = schedule(&sandbox, "install", &project, exit::DONE);
+    let jobs: Vec<(&str, bool)> = made["jobs"]
+        .as_array()
+        .expect("jobs")
+        .iter()
+        .map(|job| (job["job"].as_str().expect("a name"), job["installed"] == true))
+        .collect();
+    assert_eq!(jobs, [("create", true), ("check", true), ("replicate", true), ("prune", true)]);
+    assert_eq!((&made["running"], made["changed"].as_array().map(Vec::len)), (&json!(false), Some(13)), "{made}");
+    let before = files(&units);
+    assert_eq!(before.len(), 13, "{:?}", before.keys());
+    let text = |end: &str| before.iter().find(|(path, _)| path.ends_with(end)).expect(end).1.as_str();
+    let prefix = "snap-100___our___HOME_clinic";
+    let create = text(&format!("{prefix}-create.service"));
+    assert!(create.contains("ExecCondition=") && create.contains("\"schedule\" \"may-create\""), "{create}");
+    assert!(create.contains("EnvironmentFile=") && !create.contains("s3cr3t"), "{create}");
+    assert!(create.contains(&format!("OnFailure={prefix}-failed@%n.service")), "{create}");
+    assert!(create.contains(&format!("\"SNAP_REPO={}\"", sandbox.repo().display())), "{create}");
+    assert!(text(&format!("{prefix}-create.timer")).contains("OnCalendar=*-*-* *:20:00"));
+    let prune = text(&format!("{prefix}-prune.service"));
+    assert!(prune.find("\"forget\"") < prune.find("\"prune\"") && prune.contains("\"forget\""), "{prune}");
+    assert!(text(&format!("{prefix}-check.service")).contains("SuccessExitStatus=3"));
+    // Once more is nothing more; another time is one file; one job less is two files and a link less.
+    assert_eq!(schedule(&sandbox, "install", &project, exit::DONE)["changed"], json!([]));
+    assert_eq!(files(&units), before);
+    let change = |from: &str, to: &str| {
+        let text = fs::read_to_string(project.join("snap.toml")).expect("settings");
+        fs::write(project.join("snap.toml"), text.replace(from, to)).expect("settings");
+    };
+    change("hourly :20", "hourly :25");
+    assert_eq!(schedule(&sandbox, "install", &project, exit::DONE)["changed"].as_array().map(Vec::len), Some(1));
+    change("replicate = \"every 6h\"\n", "");
+    schedule(&sandbox, "install", &project, exit::DONE);
+    assert_eq!(files(&units).len(), 10);
+    let shown = schedule(&sandbox, "show", &project, exit::DONE);
+    assert_eq!(shown["jobs"].as_array().map(Vec::len), Some(3), "{shown}");
+    // What is somebody else's stays, and so does what is for another folder.
+    let other = sandbox.path("elsewhere").join(project.file_name().expect("a name"));
+    fs::create_dir_all(&other).expect("a folder");
+    fs::write(other.join("snap.toml"), SCHEDULE).expect("a file");
+    let refused = schedule(&sandbox, "install", &other, exit::USAGE);
+    assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("is in the way")), "{refused}");
+    fs::write(units.join("other.service"), "[Service]\n").expect("a file");
+    schedule(&sandbox, "remove", &project, exit::DONE);
+    assert_eq!(files(&units).into_keys().collect::<Vec<_>>(), [PathBuf::from("other.service")]);
+    assert!(!units.join("timers.target.wants").exists());
+    assert_eq!(schedule(&sandbox, "remove", &project, exit::DONE)["changed"], json!([]));
+}
+
+#[test]
+fn settings_that_say_nothing_to_be_done_are_refused() {
+    let (sandbox, project) = scheduled();
+    for wrong in [
+        "",
+        "[schedule]\n",
+        "[schedule]\ncreate = \"often\"\n",
+        "[schedule]\ncreate = \"daily 25:00\"\n",
+        "[schedule]\nreplicate = \"hourly\"\n",
+        "[schedule]\nrestore = \"hourly\"\n",
+        "[schedule]\ncheck = \"hourly\"\ncheck-max-age = \"soon\"\n",
+    ] {
+        fs::write(project.join("snap.toml"), wrong).expect("a file");
+        schedule(&sandbox, "install", &project, exit::USAGE);
+        assert!(!sandbox.path("units").exists(), "{wrong}");
+    }
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    need!(need::program("systemd-analyze"));
+    let (sandbox, project) = scheduled();
+    schedule(&sandbox, "install", &project, exit::DONE);
+    let units = sandbox.path("units");
+    let mut verify = sandbox.command("systemd-analyze");
+    // Of all others only what these need is looked at.
+    verify
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()));
+    let own = |path: &PathBuf| path.parent().is_some_and(|parent| parent == Path::new(""));
+    let names: Vec<PathBuf> = files(&units).into_keys().filter(own).collect();
+    assert_eq!(names.len(), 9);
+    verify.args(names.iter().map(|name| units.join(name.display().to_string().replace("failed@.", "failed@x."))));
+    let run = crate::snap::run(verify, crate::snap::WATCHDOG).unwrap_or_else(|text| panic!("{text}"));
+    assert!(run.code == 0 && run.stderr.is_empty() && run.stdout.is_empty(), "{run}");
+    // It says so of units that are wrong.
+    let path =
+        units.join(names.iter().find(|name| name.ends_with("snap-100___our___HOME_clinic-check.service")).expect("it"));
+    let text = fs::read_to_string(&path).expect("a unit");
+    fs::write(&path, text.replace("ExecStart=", "ExecStart=nowhere/")).expect("a unit");
+    let mut verify = sandbox.command("systemd-analyze");
+    verify
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()));
+    verify.arg(&path);
+    let run = crate::snap::run(verify, crate::snap::WATCHDOG).unwrap_or_else(|text| panic!("{text}"));
+    assert!(run.code != 0 || !run.stderr.is_empty(), "{run}");
+}
+
+#[test]
+fn a_capture_by_itself_keeps_out_of_the_way_of_a_restore() {
+    let (sandbox, _) = history(1);
+    let source = sandbox.path("source").canonicalize().expect("a folder");
+    let may_create = |code: i32| {
+        let mut command = sandbox.snap_command(&["schedule", "may-create"]);
+        command.current_dir(&source);
+        let run = crate::snap::run(command, crate::snap::WATCHDOG).and_then(|run| run.expect(&[code]));
+        run.unwrap_or_else(|text| panic!("{text}"))
+    };
+    const IN_THE_WAY: i32 = 5;
+    may_create(exit::DONE);
+    let begun = json!({
+        "restore": "r1", "snapshot": "ab".repeat(32), "project": "source", "directory": source,
+        "only": [], "began": "2026-11-20T14:40:00.000000Z", "ran": [], "order": [], "new_services": [],
+        "old_call": { "plugin": true, "arguments": [] }, "new_call": { "plugin": true, "arguments": [] },
+    });
+    let begun = serde_json::from_value(begun).expect("the beginning of a restore");
+    let folder = folder_of(&sandbox.home().join(".local/share/snap"), &host_name(), "source", &source);
+    let journal = Journal::begin(&folder, begun, &[]).expect("a journal");
+    // The condition of the service is not met, and whoever comes all the same stores nothing.
+    may_create(IN_THE_WAY);
+    let before = sandbox.objects();
+    sandbox.must("create source", IN_THE_WAY);
+    assert_eq!(sandbox.objects(), before);
+    // Another application's restore is no reason.
+    fs::create_dir(sandbox.path("other")).expect("a folder");
+    sandbox.must("create other", exit::DONE);
+    // One that was interrupted is no reason to be silent: the capture fails, and the morning tells of it.
+    drop(journal);
+    may_create(exit::DONE);
+    sandbox.must("create source", IN_THE_WAY);
+    let status = sandbox.must("status", exit::DAMAGE).stdout;
+    assert!(
+        status.contains("a restore of source was interrupted") && status.contains("snap restore --resume"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_snapshot_that_is_late_and_a_unit_that_died_are_told_of() {
+    let (sandbox, _) = history(1);
+    let source = sandbox.path("source");
+    fs::write(source.join("snap.toml"), "[schedule]\ncreate = \"every 1min\"\n").expect("a file");
+    let status = sandbox.json("status");
+    assert_eq!((&status["stacks"][0]["scheduled_seconds"], &status["stacks"][0]["late"]), (&json!(60), &json!(false)));
+    assert!(status["advice"].to_string().contains("the schedule of source is not installed"), "{status}");
+    // The unit was killed before snap could say anything: systemd starts the one that tells.
+    let failed = |unit: &str, code: i32| {
+        let mut command = sandbox.snap_command(&["schedule", "failed", unit]);
+        command.current_dir(&source).env("MONITOR_SERVICE_RESULT", "oom-kill");
+        let run = crate::snap::run(command, crate::snap::WATCHDOG).and_then(|run| run.expect(&[code]));
+        run.unwrap_or_else(|text| panic!("{text}"));
+    };
+    failed("snap-source-create.service", exit::DONE);
+    failed("postgres.service", exit::USAGE);
+    let status = sandbox.must("status --json", exit::DAMAGE).json();
+    let message = status["advice"][0]["message"].as_str().expect("a message");
+    assert!(message.contains("the last create of source failed") && message.contains("oom-kill"), "{status}");
+    let shown = sandbox.json("schedule show source");
+    assert!(shown["jobs"][0]["last"]["message"].as_str().is_some_and(|text| text.contains("oom-kill")), "{shown}");
+    assert!(sandbox.must("schedule show source", exit::DONE).stdout.contains("not installed"));
+    // One that has told of its end itself is not told of twice.
+    let away = sandbox.path("away");
+    fs::rename(sandbox.repo(), &away).expect("a folder");
+    sandbox.must("create source", exit::NO_REPOSITORY);
+    fs::rename(&away, sandbox.repo()).expect("a folder");
+    failed("snap-source-create.service", exit::DONE);
+    let status = sandbox.must("status --json", exit::DAMAGE).json();
+    assert!(status["advice"].to_string().contains("there is no repository"), "{status}");
+}
