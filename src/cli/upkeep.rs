@@ -211,7 +211,7 @@ pub(super) fn replicate(env: &Env, args: &ReplicateArgs, output: Output) -> Resu
     let settings = settings::read(Path::new("."))?;
     let targets = commands::replicate::targets(&settings, args.to.as_deref(), args.all)?;
     let bytes_per_second = args.limit.as_deref().map(parse_bytes).transpose()?;
-    let options = ReplicateOptions { verify: args.verify, bytes_per_second };
+    let options = ReplicateOptions { verify: args.verify, bytes_per_second, ..ReplicateOptions::default() };
     if let [only] = targets.as_slice() {
         env.about.set(&only.name, None);
     }
@@ -263,6 +263,10 @@ fn replica_text(out: &mut String, style: Style, replica: &Replica) {
         let (newest, same) = (text::local_time(here), here == there);
         let there = if same { "the same".to_owned() } else { text::local_time(there) };
         let _ = writeln!(out, "  newest here {newest}, newest there {there}");
+    }
+    if report.left_out > 0 {
+        let left = text::count(report.left_out, "snapshot that is", "snapshots that are");
+        let _ = writeln!(out, "  {left} here was removed there by its own retention, and was not copied again");
     }
     if report.behind > 0 {
         let behind = text::count(report.behind, "snapshot", "snapshots");

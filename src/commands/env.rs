@@ -241,6 +241,21 @@ impl Env {
         Ok(repository)
     }
 
+    /// Opens the repository in `store` with what lies at hand, and asks nobody for anything.
+    ///
+    /// # Errors
+    /// There is none, or nothing that needs no answer opens it.
+    pub fn open_silently(&self, store: &Arc<dyn Store>) -> Result<Repository> {
+        let keys = read_keys(&**store)?;
+        let default = [self.folders.identity()];
+        let files = if self.identities.is_empty() { default.as_slice() } else { &self.identities };
+        let loaded = files.iter().filter_map(|file| PersonIdentity::load(file, None).ok());
+        let (secrets, name) =
+            unlock(&store.address(), &keys, &loaded.flatten().collect::<Vec<_>>(), "nobody was asked")?;
+        let cache = self.cache_folder(secrets.repository())?;
+        Ok(Repository::open(Arc::clone(store), secrets, &name, &cache)?)
+    }
+
     /// Opens the repository with a catalog elsewhere, because there is no room where it should lie.
     ///
     /// # Errors

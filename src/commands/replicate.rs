@@ -3,13 +3,16 @@
 use super::settings::Settings;
 use super::{Env, Error, Result};
 use crate::catalog::{Catalog, Place};
+use crate::crypto::secrets::Role;
 use crate::id::SnapshotId;
 use crate::repo::config::Config;
+use crate::repo::leave_out::LeaveOut;
 use crate::repo::replicate::{self, ReplicateOptions, ReplicateReport};
 use crate::repo::{self, read_config_bytes};
-use crate::store::{self, Location, Store};
+use crate::store::{self, Key, Kind, Location, Store};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A place for a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,9 @@ pub struct LastReplication {
     /// The ids of the snapshots that are here and there.
     #[serde(default)]
     pub ids: Vec<SnapshotId>,
+    /// The ids of those that it has removed by its own retention.
+    #[serde(default)]
+    pub left_out: Vec<SnapshotId>,
 }
 
 const KEPT: &str = "replicas";
@@ -107,8 +113,11 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
     let to = store::open(&place)?;
     let prepare = || -> repo::Result<()> { Ok(to.prepare()?) };
     refuse_foreign(&*to)?;
-    let options =
-        ReplicateOptions { bytes_per_second: options.bytes_per_second.or(target.bytes_per_second), ..*options };
+    let options = ReplicateOptions {
+        verify: options.verify,
+        bytes_per_second: options.bytes_per_second.or(target.bytes_per_second),
+        leave_out: left_out(env, &from, &to).unwrap_or_default(),
+    };
     let report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
     let cache = env.cache_folder(id)?.join(id.to_string());
     let place = Place { address: from.address(), bytes: from.body() };
@@ -121,12 +130,12 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
     };
     let (newest_here, newest_there) = (newest(&report.ids), newest(&report.ids_there));
     if let Some(catalog) = &catalog {
-        remember(catalog, target, &report);
+        remember(catalog, target, &report, &options.leave_out);
     }
     Ok(Replica { name: target.name.clone(), address: target.address.clone(), report, newest_here, newest_there })
 }
 
-fn remember(catalog: &Catalog, target: &Target, report: &ReplicateReport) {
+fn remember(catalog: &Catalog, target: &Target, report: &ReplicateReport, left_out: &LeaveOut) {
     let now = jiff::Timestamp::now().as_second();
     let mut all = last_replications(catalog);
     let before = all.iter().position(|one| one.name == target.name).map(|at| all.remove(at));
@@ -139,6 +148,7 @@ fn remember(catalog: &Catalog, target: &Target, report: &ReplicateReport) {
         lacks: report.behind + report.damaged.len() as u64 + report.replica_damaged.len() as u64,
         verified: read_back.or(before.and_then(|before| before.verified)),
         ids: report.ids_there.clone(),
+        left_out: left_out.snapshots.iter().copied().collect(),
     });
     if let Ok(text) = serde_json::to_vec(&all) {
         let _ = catalog.set_value(KEPT, &text);
@@ -160,6 +170,23 @@ fn times(catalog: &Catalog) -> HashMap<SnapshotId, String> {
 pub fn last_replications(catalog: &Catalog) -> Vec<LastReplication> {
     let kept = catalog.value(KEPT).ok().flatten();
     kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// What the replica has removed by a retention of its own; `None` if that cannot be known: without an owner's key,
+/// which is not asked for, it is copied again.
+fn left_out(env: &Env, from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Option<LeaveOut> {
+    let records = |store: &dyn Store| -> Option<HashSet<Key>> {
+        Some(store.list(Kind::Removal).ok()?.objects.into_iter().map(|object| object.key).collect())
+    };
+    if records(&**to)?.is_subset(&records(&**from)?) {
+        return None;
+    }
+    let open = |store: &Arc<dyn Store>| {
+        let repository = env.open_silently(store).ok()?;
+        (repository.secrets().role() == Role::Owner).then_some(repository)
+    };
+    let removed = open(to)?.snapshots().ok()?.removed;
+    Some(LeaveOut::of(&open(from)?.snapshots().ok()?, &removed))
 }
 
 fn refuse_same(from: &Location, to: &Location) -> Result<()> {

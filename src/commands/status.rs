@@ -232,7 +232,8 @@ fn replicas(repository: &Repository, set: &SnapshotSet) -> Vec<ReplicaStatus> {
         let (newest_here, newest_there) = (newest(&|_| true), newest(&|s| ids.contains(&s.id)));
         let seconds = |time: &Option<String>| time.as_deref().and_then(seconds_of);
         let lag_seconds = seconds(&newest_here).zip(seconds(&newest_there)).map(|(here, there)| here - there);
-        let behind = set.snapshots.iter().filter(|s| !ids.contains(&s.id)).count() as u64;
+        let known = |s: &&Snapshot| ids.contains(&s.id) || last.left_out.contains(&s.id);
+        let behind = set.snapshots.iter().filter(|s| !known(s)).count() as u64;
         let LastReplication { name, address, at, snapshots, lacks, verified, .. } = last;
         ReplicaStatus { name, address, at, snapshots, lacks, verified, newest_there, newest_here, lag_seconds, behind }
     };

@@ -12,6 +12,7 @@ pub mod evidence;
 mod fence;
 pub mod forget;
 pub mod keys;
+pub mod leave_out;
 pub mod log;
 pub mod manifest;
 pub mod mark;

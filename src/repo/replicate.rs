@@ -8,9 +8,11 @@
 //! An object is copied only if its bytes are what its name says, so no damage is carried over; and
 //! only what is missing is copied, so nothing that is there is ever replaced. Marks are not copied:
 //! what is deleted here is not deleted there. Records of removals are, since they delete nothing and
-//! say why a chain goes on without some of its snapshots.
+//! say why a chain goes on without some of its snapshots. What the replica has deleted by itself is
+//! copied again unless the caller, who may have a key, says what that is ([`super::leave_out`]).
 
 use super::config::Config;
+use super::leave_out::LeaveOut;
 use super::pace::Pace;
 use super::sync::Chain;
 use super::{Error, Result, read_config_bytes};
@@ -31,12 +33,14 @@ const BATCH_BYTES: u64 = 256 << 20;
 const BATCH_OBJECTS: usize = 256;
 
 /// How to copy.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ReplicateOptions {
     /// Read back what was copied.
     pub verify: bool,
     /// At most so many bytes a second.
     pub bytes_per_second: Option<u64>,
+    /// What the replica has removed by its own retention.
+    pub leave_out: LeaveOut,
 }
 
 /// An object that was not copied.
@@ -63,6 +67,8 @@ pub struct ReplicateReport {
     pub verified: u64,
     /// Snapshots that the source has and the replica has not, after it.
     pub behind: u64,
+    /// Snapshots that the replica has removed by its own retention, and that were not copied again.
+    pub left_out: u64,
     /// Snapshots in the replica.
     pub replica_snapshots: u64,
     /// Objects that are damaged in the source and were not copied.
@@ -136,6 +142,7 @@ pub fn replicate(
         report.ids.push(SnapshotId(*name));
         match there.contains_key(key) {
             true => report.ids_there.push(SnapshotId(*name)),
+            false if options.leave_out.has(key) => report.left_out += 1,
             false => report.behind += 1,
         }
     }
@@ -265,6 +272,7 @@ impl Copy<'_> {
         let mut out = Vec::new();
         for (key, bytes) in here {
             match there.get(key) {
+                None if self.options.leave_out.has(key) => {}
                 None => out.push((key.clone(), *bytes)),
                 Some(found) if found != bytes && self.is_whole(key) => {
                     let message = format!("it has {found} bytes there and {bytes} here");

@@ -113,6 +113,68 @@ fn what_is_deleted_here_is_not_deleted_there() {
     sandbox.must("check --read-data --repo second", exit::DONE);
 }
 
+#[test]
+fn a_replica_has_a_retention_of_its_own() {
+    let (sandbox, ids, replica) = replicated(4);
+    // It keeps less than the source, and is not given again what it has let go.
+    sandbox.must("forget --keep-last 2 --yes --repo replica", exit::DONE);
+    sandbox.must("prune --yes --repo replica", exit::DONE);
+    sandbox.must("prune --delay 0s --yes --repo replica", exit::DONE);
+    let before = files(&replica);
+    let report = sandbox.json("replicate replica");
+    assert_eq!((&report[0]["left_out"], &report[0]["behind"]), (&2.into(), &0.into()), "{report}");
+    assert_eq!((&report[0]["snapshots"], &report[0]["packs"]), (&0.into(), &0.into()), "{report}");
+    let after = files(&replica);
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    assert!(after.keys().filter(|path| path.starts_with("packs")).count() < 8 && listed(&sandbox) == ids);
+    restores_all(&sandbox, &ids[2..]);
+    sandbox.json("check --read-data");
+    let status = sandbox.json("status");
+    assert_eq!(status["replicas"], Value::Array(Vec::new()), "the cache was lost, and nothing is remembered: {status}");
+    // What is new comes over, with all that it needs.
+    let new = capture(&sandbox, 9);
+    let report = sandbox.json("replicate replica --verify");
+    assert_eq!((&report[0]["snapshots"], &report[0]["left_out"]), (&1.into(), &2.into()), "{report}");
+    let status = sandbox.json("status");
+    assert_eq!((&status["replicas"][0]["behind"], &status["replicas"][0]["lacks"]), (&0.into(), &0.into()), "{status}");
+    restores_all(&sandbox, &[ids[2].clone(), ids[3].clone(), new]);
+    // Without a key nobody knows what was let go, and a copy too many is the lesser harm.
+    fs::rename(sandbox.identity(), sandbox.path("away")).expect("an identity");
+    let report = sandbox.json("replicate replica");
+    assert_eq!((&report[0]["snapshots"], &report[0]["left_out"]), (&2.into(), &0.into()), "{report}");
+    fs::rename(sandbox.path("away"), sandbox.identity()).expect("an identity");
+    restores_all(&sandbox, &ids);
+}
+
+#[test]
+fn a_source_that_is_an_old_copy_takes_nothing_from_the_replica() {
+    let (sandbox, mut ids) = history(2);
+    let old = sandbox.path("old");
+    copy_folder(&sandbox.repo(), &old).expect("a copy");
+    ids.push(capture(&sandbox, 5));
+    ids.push(capture(&sandbox, 6));
+    sandbox.must("replicate replica", exit::DONE);
+    let before = files(&sandbox.path("replica"));
+    // The machine is set back to the day before, and goes on from there.
+    fs::remove_dir_all(sandbox.repo()).expect("a folder");
+    fs::rename(&old, sandbox.repo()).expect("a folder");
+    let _ = fs::remove_dir_all(sandbox.cache());
+    let report = sandbox.json("replicate replica");
+    assert_eq!((&report[0]["objects"], &report[0]["replica_snapshots"]), (&0.into(), &4.into()), "{report}");
+    ids.push(capture(&sandbox, 7));
+    sandbox.must("replicate replica --verify", exit::DONE);
+    let after = files(&sandbox.path("replica"));
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    restores_all(&sandbox, &ids);
+    // What it deletes now stays there.
+    sandbox.must("forget --keep-last 1 --yes", exit::DONE);
+    sandbox.must("prune --yes", exit::DONE);
+    sandbox.must("prune --delay 0s --yes", exit::DONE);
+    sandbox.must("replicate replica", exit::DONE);
+    assert!(after.iter().all(|(path, bytes)| files(&sandbox.path("replica")).get(path) == Some(bytes)));
+    restores_all(&sandbox, &ids);
+}
+
 /// What may befall a source: its name, and what it does to the folder.
 type Disaster = (&'static str, fn(&Path));
 
