@@ -59,7 +59,7 @@ pub(super) fn watched(
     let run = Run {
         command: verb.to_owned(),
         subject,
-        repository: location.to_string(),
+        repository: location.settled(),
         directory: directory.or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| PathBuf::from(".")),
         at,
         seconds: u64::try_from(at - begun).unwrap_or(0),

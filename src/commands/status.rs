@@ -138,7 +138,7 @@ pub fn status(env: &Env, repository: &Repository) -> Result<StatusReport> {
         }
     }
     let (last_check, damage) = last_check(repository)?;
-    let runs = runs::all(env, &env.location()?.to_string());
+    let runs = runs::all(env, &env.location()?.settled());
     let mut report = StatusReport {
         repository: repository.store().address(),
         id: repository.id().to_string(),

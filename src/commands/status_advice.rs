@@ -91,7 +91,7 @@ fn of_schedule(env: &Env, stack: &StackStatus) -> Option<Advice> {
 
 fn span(seconds: i64) -> String {
     match seconds {
-        s if s < 2 * 3600 => format!("{} min", s / 60),
+        s if s < 2 * 3600 => format!("{} min", (s / 60).max(1)),
         s if s < 2 * DAY_SECONDS => format!("{} h", s / 3600),
         s => format!("{} days", s / DAY_SECONDS),
     }

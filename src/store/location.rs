@@ -54,6 +54,14 @@ impl Location {
         std::path::absolute(&path).map(Self::Folder).map_err(|source| wrong(&source.to_string()))
     }
 
+    /// Its name, the same for each way of spelling it; also of a folder that is not there now.
+    pub fn settled(&self) -> String {
+        let Self::Folder(path) = self else { return self.to_string() };
+        let beside = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        let settled = path.canonicalize().ok().or_else(beside);
+        settled.as_ref().unwrap_or(path).display().to_string()
+    }
+
     /// The folder, if it is one.
     pub fn folder(&self) -> Option<&std::path::Path> {
         match self {

@@ -48,6 +48,11 @@ pub fn program(name: &'static str) -> Need {
     if find_program(name).is_some() { Ok(()) } else { Err(name) }
 }
 
+/// The file is there.
+pub fn file(path: &'static str) -> Need {
+    if Path::new(path).is_file() { Ok(()) } else { Err(path) }
+}
+
 /// Where the program is, also in the folders that only root has on its path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

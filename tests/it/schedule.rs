@@ -143,6 +143,65 @@ fn systemd_understands_the_units() {
     assert!(run.code != 0 || !run.stderr.is_empty(), "{run}");
 }
 
+/// A manager of its own, which sees nothing of this machine's: the timers are started, a service runs, one is
+/// killed, and in the end nothing is left.
+const WITH_SYSTEMD: &str = r#"
+mount -t tmpfs none /run
+mkdir -p /run/systemd/system
+export XDG_RUNTIME_DIR="$HOME/run"
+mkdir -m 700 "$XDG_RUNTIME_DIR"
+/usr/lib/systemd/systemd --user >manager.log 2>&1 &
+manager=$!
+trap 'kill $manager; wait $manager || true' EXIT
+poll() { tries=0; until eval "$1"; do tries=$((tries + 1)); [ $tries -lt 600 ] || { cat manager.log >&2; exit 9; }; sleep 0.1; done; }
+poll 'systemctl --user show --property=Version >/dev/null 2>&1'
+"$SNAP" schedule install --user source --json >installed.json
+systemctl --user start snap-source-create.service
+"$SNAP" schedule show --user source --json >shown.json
+folder="$HOME/.config/systemd/user/snap-source-check.service.d"
+mkdir "$folder"
+printf '[Service]\nExecStart=\nExecStart=/bin/sh -c "kill -9 $$$$"\n' >"$folder/killed.conf"
+systemctl --user daemon-reload
+if systemctl --user start snap-source-check.service; then exit 8; fi
+poll '"$SNAP" schedule show --user source | grep -q "systemd says: signal"'
+rm -r "$folder"
+"$SNAP" schedule remove --user source --json >removed.json
+# It ends with 1 where there is none.
+systemctl --user list-unit-files --no-legend --no-pager 'snap-*' >left || true
+"#;
+
+#[test]
+fn a_systemd_runs_them_and_tells_of_what_was_killed() {
+    need!(need::root(), need::program("unshare"), need::program("systemctl"), need::file("/usr/lib/systemd/systemd"));
+    let (sandbox, ids) = history(1);
+    let text = "[schedule]\ncreate = \"monthly\"\ncheck = \"monthly 04:00\"\n";
+    fs::write(sandbox.path("source/snap.toml"), text).expect("a file");
+    let mut command = sandbox.command("unshare");
+    command.args(["--mount", "sh", "-eu", "-c", WITH_SYSTEMD]).env("SNAP", crate::snap::program());
+    let run = crate::snap::run(command, crate::snap::WATCHDOG).and_then(|run| run.expect(&[exit::DONE]));
+    run.unwrap_or_else(|text| panic!("{text}"));
+    let document = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(sandbox.path(name)).expect("a file")).expect("a document")
+    };
+    let (installed, shown) = (document("installed.json"), document("shown.json"));
+    assert_eq!((&installed["running"], &installed["refused"]), (&json!(true), &json!([])), "{installed}");
+    let job = &shown["jobs"][0];
+    assert_eq!(
+        (&job["job"], &job["result"], &job["last"]["exit_code"]),
+        (&json!("create"), &json!("success"), &json!(0))
+    );
+    let next = job["next"].as_i64().expect("a time");
+    assert!(next > job["last"]["at"].as_i64().expect("a time") && shown["jobs"][1]["result"].is_null(), "{shown}");
+    // The service made a snapshot of the folder, and said so in a tag.
+    let listed = sandbox.list();
+    assert_eq!((listed.len(), &listed[1]["tags"]), (ids.len() + 1, &json!(["scheduled"])), "{listed:?}");
+    let status = sandbox.must("status", exit::DAMAGE).stdout;
+    assert!(status.contains("the last check failed") && status.contains("snap-source-check.service"), "{status}");
+    assert_eq!(document("removed.json")["changed"].as_array().map(Vec::len), Some(5));
+    assert_eq!(fs::read_to_string(sandbox.path("left")).expect("a file"), "");
+    assert_eq!(files(&sandbox.home().join(".config/systemd")), BTreeMap::new());
+}
+
 #[test]
 fn a_capture_by_itself_keeps_out_of_the_way_of_a_restore() {
     let (sandbox, _) = history(1);

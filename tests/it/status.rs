@@ -94,6 +94,8 @@ fn what_fails_at_night_is_told_in_the_morning_until_it_works_again() {
     let verbs: Vec<String> =
         sandbox.json("status")["runs"].as_array().expect("runs").iter().map(|run| run["command"].to_string()).collect();
     assert_eq!(verbs, ["\"check\"", "\"create\""]);
+    // Another way to spell the place is the same place.
+    assert_eq!(sandbox.json("status --repo source/../repo")["runs"].as_array().map(Vec::len), Some(2));
     // Another repository's failures are none of this one's.
     sandbox.must("check --repo elsewhere", exit::NO_REPOSITORY);
     assert_eq!(sandbox.json("status")["runs"].as_array().map(Vec::len), Some(2));

@@ -228,7 +228,7 @@ pub fn failed(env: &Env, dir: &Path, unit: &str) -> Result<Vec<Warning>> {
     let Some(job) = JOBS.into_iter().find(|known| *known == job) else {
         return Err(Error::usage(format!("{unit} is none of snap's units"), "snap schedule show lists them"));
     };
-    let repository = env.location()?.to_string();
+    let repository = env.location()?.settled();
     let subject = if job == "create" { project.name.as_str() } else { "" };
     let now = jiff::Timestamp::now().as_second();
     let is_told = |run: &Run| {

@@ -101,7 +101,7 @@ impl Scene {
     }
 
     pub fn report(&self, env: &Env, changed: Vec<PathBuf>, refused: Vec<String>) -> Result<ScheduleReport> {
-        let runs = env.location().map(|place| runs::all(env, &place.to_string())).unwrap_or_default();
+        let runs = env.location().map(|place| runs::all(env, &place.settled())).unwrap_or_default();
         let there = self.present()?;
         let mut jobs = Vec::new();
         for job in JOBS {
@@ -211,7 +211,7 @@ fn variables(env: &Env) -> Result<Vec<(&'static str, String)>> {
     };
     let mut out = Vec::new();
     if env.repository_given {
-        out.push(("SNAP_REPO", env.location()?.to_string()));
+        out.push(("SNAP_REPO", env.location()?.settled()));
         out.extend(env.endpoint.clone().map(|endpoint| ("SNAP_ENDPOINT", endpoint)));
     }
     match env.identities.as_slice() {
