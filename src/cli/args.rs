@@ -62,10 +62,10 @@ pub struct Common {
 #[derive(Debug, Args)]
 pub struct ScopeArgs {
     /// Only snapshots of this stack
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = checked::stack_name)]
     pub stack: Option<String>,
     /// Only snapshots of this host
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = checked::stack_name)]
     pub host: Option<String>,
 }
 
@@ -226,7 +226,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub scope: ScopeArgs,
     /// Only snapshots with this tag
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = checked::tag)]
     pub tag: Option<String>,
     /// Show the forgotten ones too
     #[arg(long)]

@@ -3,7 +3,7 @@
 /// More threads would wait for each other, and each takes memory.
 const THREADS_MAX: usize = 256;
 
-/// A stack's name.
+/// The name of a stack or a host.
 pub fn stack_name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a name is expected".to_owned()) } else { Ok(text.to_owned()) }
 }

@@ -7,7 +7,7 @@ use crate::repo::entry::{Entry, Extent, Meta, Node, compare_paths};
 use crate::repo::reader::Reader;
 use crate::repo::select::Scope;
 use crate::repo::walk::TreeWalker;
-use crate::repo::{Repository, Snapshot};
+use crate::repo::{self, Repository, Snapshot};
 use crate::stack::capture::read::{Block, BlockReader, Part};
 use crate::stack::capture::sqlite::{BESIDE, back_up};
 use crate::stack::files::content::{data_extents, open_file};
@@ -75,10 +75,13 @@ pub fn diff(env: &Env, repository: &Repository, scope: &Scope, before: &str, aft
     let (old, new) = match find(&set, scope, after) {
         Ok(second) => {
             report.after = second.id.to_string();
-            (entries_of(repository, first, true, &mut report)?, entries_of(repository, second, true, &mut report)?)
+            (
+                entries_of(env, repository, first, true, &mut report)?,
+                entries_of(env, repository, second, true, &mut report)?,
+            )
         }
         Err(_) if Path::new(after).is_dir() => {
-            let old = entries_of(repository, first, false, &mut report)?;
+            let old = entries_of(env, repository, first, false, &mut report)?;
             (old, entries_below(env, repository, Path::new(after), first, &mut report)?)
         }
         Err(error) => return Err(error),
@@ -89,6 +92,7 @@ pub fn diff(env: &Env, repository: &Repository, scope: &Scope, before: &str, aft
 
 /// The entries of all parts of a snapshot; of an application's folder alone where it is compared with a folder.
 fn entries_of(
+    env: &Env,
     repository: &Repository,
     snapshot: &Snapshot,
     all_parts: bool,
@@ -102,7 +106,9 @@ fn entries_of(
         }
         let mut walker = TreeWalker::new(&source.tree);
         let mut entries = Vec::new();
-        while walker.next(&mut reader, &mut entries, 4096)? {}
+        while walker.next(&mut reader, &mut entries, 4096)? {
+            go_on(env)?;
+        }
         report.problems.extend(walker.lost());
         let place = |entry| if all_parts { placed(&snapshot.manifest, source, entry) } else { entry };
         out.extend(entries.into_iter().map(place));
@@ -128,12 +134,15 @@ fn entries_below(
     let rules = against.manifest.sources.first().and_then(|source| source.rules.as_ref());
     let options = WalkOptions::by(rules, env.own_folders(repository)?)?;
     walk(root, &options, &mut |event| {
+        if go_on(env).is_err() {
+            return ControlFlow::Break(());
+        }
         match event {
             Event::Found(found) => {
                 let first = (found.kind == FoundKind::File && found.stat.nlink > 1).then(|| {
                     links.entry((found.stat.dev, found.stat.ino)).or_insert_with(|| found.path.clone()).clone()
                 });
-                match entry_of(repository, &reader, &found, first, &databases) {
+                match entry_of(env, repository, &reader, &found, first, &databases) {
                     Ok(entry) => out.extend(entry),
                     Err(message) => report.problems.push(message),
                 }
@@ -145,10 +154,18 @@ fn entries_below(
         }
         ControlFlow::Continue(())
     })?;
+    go_on(env)?;
     Ok(out)
 }
 
+/// # Errors
+/// The person has stopped the command.
+fn go_on(env: &Env) -> Result<()> {
+    if env.monitor.cancelled() { Err(repo::Error::Interrupted.into()) } else { Ok(()) }
+}
+
 fn entry_of(
+    env: &Env,
     repository: &Repository,
     reader: &Reader<'_>,
     found: &Found,
@@ -183,7 +200,7 @@ fn entry_of(
                     let runs = data_extents(&file, stat.size, stat.blocks, &found.path).map_err(|e| said(&e))?;
                     BlockReader::new(file, stat.size, runs, Profile::FILES)
                 };
-                Node::File(cut(repository, reader, &mut blocks).map_err(|e| format!("{shown}: {e}"))?)
+                Node::File(cut(env, repository, reader, &mut blocks).map_err(|e| format!("{shown}: {e}"))?)
             }
         },
     };
@@ -191,11 +208,17 @@ fn entry_of(
     Ok(Some(Entry { path: found.path.clone(), node, meta: Meta { xattrs, ..found.meta.clone() } }))
 }
 
-fn cut(repository: &Repository, reader: &Reader<'_>, blocks: &mut BlockReader<'_>) -> std::io::Result<Vec<Extent>> {
+fn cut(
+    env: &Env,
+    repository: &Repository,
+    reader: &Reader<'_>,
+    blocks: &mut BlockReader<'_>,
+) -> std::io::Result<Vec<Extent>> {
     let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut extents = Vec::new();
     let mut block = Block::default();
-    while blocks.next(repository.cutter(), &mut block)? {
+    // Of a file that is left in the middle nothing is used: the walk ends with it.
+    while !env.monitor.cancelled() && blocks.next(repository.cutter(), &mut block)? {
         for (number, item) in &block.items {
             extents.push(match *item {
                 Part::Hole { len } => (*number, Extent::Hole { len }),

@@ -140,14 +140,13 @@ pub(super) fn placed(manifest: &Manifest, source: &SourceEntry, mut entry: Entry
     entry
 }
 
-/// A reader for a snapshot, its catalog up to date.
+/// A reader for a snapshot, whatever the catalog knows.
 ///
 /// # Errors
 /// The key at hand cannot open content.
 pub fn open_reader<'r>(repository: &'r Repository, snapshot: &Snapshot) -> Result<Reader<'r>> {
     repository.require_owner("read what snapshots hold")?;
-    repository.sync_indexes(&crate::monitor::Quiet::default())?;
-    let mut reader = Reader::new(repository)?;
+    let mut reader = Reader::without_learning(repository)?;
     // What cannot be read is told where it is missed.
     reader.add_unlisted(&snapshot.manifest.needs)?;
     Ok(reader)

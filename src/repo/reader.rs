@@ -3,6 +3,7 @@
 //! Whatever comes out of here has been hashed again and compared with its id. Damage is data: what
 //! cannot be had is reported for each chunk, and the rest comes all the same.
 
+mod known;
 mod pieces;
 
 pub use pieces::{Deliver, Piece, Stretch};
@@ -12,9 +13,10 @@ use super::manifest::Need;
 use super::{Error, Repository, Result, sync::Chain};
 use crate::catalog::Lookup;
 use crate::id::{ChunkId, PackId};
-use crate::monitor::lock;
+use crate::monitor::{Quiet, lock};
 use crate::pack::{PackReader, Place};
 use crate::store::Key;
+use known::Known;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -45,8 +47,9 @@ pub struct Reader<'r> {
     repository: &'r Repository,
     lookup: Lookup,
     packs: Arc<PackCache>,
-    /// Chunks that no index object lists, found in the footers of packs that a manifest names.
-    found: HashMap<ChunkId, Vec<Spot>>,
+    /// What the catalog does not have: index objects that it has not learnt, and footers of packs that a
+    /// manifest names and no index object lists.
+    known: Arc<Known>,
     /// The segment read last: chunks of a tree lie side by side.
     last: Option<(PackId, u64, Vec<u8>)>,
 }
@@ -59,7 +62,27 @@ impl<'r> Reader<'r> {
     pub fn new(repository: &'r Repository) -> Result<Self> {
         repository.require_owner("read what snapshots hold")?;
         let lookup = repository.catalog.lookup()?;
-        Ok(Self { repository, lookup, packs: Arc::default(), found: HashMap::new(), last: None })
+        Ok(Self { repository, lookup, packs: Arc::default(), known: Arc::default(), last: None })
+    }
+
+    /// A reader of `repository`, whatever its catalog knows: what that lacks is learnt for this reader
+    /// alone, as long as it is not too much to hold in memory. One restore needs each answer once, and to
+    /// write all of them down first takes longer.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and the index objects cannot be listed.
+    pub fn without_learning(repository: &'r Repository) -> Result<Self> {
+        repository.require_owner("read what snapshots hold")?;
+        let Some(unlearnt) = repository.unlearnt()? else {
+            repository.sync_indexes(&Quiet::default())?;
+            return Self::new(repository);
+        };
+        let mut reader = Self::new(repository)?;
+        let known = Arc::make_mut(&mut reader.known);
+        for pack in &unlearnt {
+            known.add(pack.id, &pack.footer);
+        }
+        Ok(reader)
     }
 
     /// A reader of its own that knows what this one knows.
@@ -68,8 +91,8 @@ impl<'r> Reader<'r> {
     /// The catalog cannot be read.
     pub fn another(&self) -> Result<Self> {
         let lookup = self.repository.catalog.lookup()?;
-        let (packs, found) = (Arc::clone(&self.packs), self.found.clone());
-        Ok(Self { repository: self.repository, lookup, packs, found, last: None })
+        let (packs, known) = (Arc::clone(&self.packs), Arc::clone(&self.known));
+        Ok(Self { repository: self.repository, lookup, packs, known, last: None })
     }
 
     /// Where the chunk is: every copy of it, those in packs that can be relied on first.
@@ -82,7 +105,7 @@ impl<'r> Reader<'r> {
             let (pack, place) = self.lookup.place(at.pack, at.segment)?;
             spots.push(Spot { pack, place, offset: at.offset, len: at.len });
         }
-        spots.extend(self.found.get(id).into_iter().flatten());
+        spots.extend(self.known.spots(id));
         Ok(spots)
     }
 
@@ -92,35 +115,21 @@ impl<'r> Reader<'r> {
     /// # Errors
     /// The catalog is damaged.
     pub fn add_unlisted(&mut self, needs: &[Need]) -> Result<Vec<(PackId, String)>> {
-        let known: std::collections::HashSet<PackId> =
+        let listed: std::collections::HashSet<PackId> =
             self.repository.catalog.packs()?.into_iter().map(|row| row.id).collect();
         let mut bad = Vec::new();
-        for need in needs.iter().filter(|need| !known.contains(&need.pack)) {
+        for need in needs {
+            if listed.contains(&need.pack) || self.known.has(&need.pack) {
+                continue;
+            }
             let footer = self
                 .packs
                 .get(self.repository, need.pack)
                 .and_then(|reader| reader.footer(&*self.repository.store).map_err(Error::from));
-            let footer = match footer {
-                Ok(footer) => footer,
+            match footer {
+                Ok(footer) => Arc::make_mut(&mut self.known).add(need.pack, &footer),
                 Err(error) if error.is_outage() => return Err(error),
-                Err(error) => {
-                    bad.push((need.pack, Chain(&error).to_string()));
-                    continue;
-                }
-            };
-            for segment in &footer.segments {
-                let place = Place {
-                    codec: segment.codec,
-                    offset: segment.offset,
-                    stored_len: segment.stored_len,
-                    plain_len: segment.plain_len,
-                };
-                let mut offset = 0;
-                for chunk in &segment.chunks {
-                    let spot = Spot { pack: need.pack, place, offset, len: chunk.len };
-                    self.found.entry(chunk.id).or_default().push(spot);
-                    offset += chunk.len;
-                }
+                Err(error) => bad.push((need.pack, Chain(&error).to_string())),
             }
         }
         Ok(bad)

@@ -332,14 +332,19 @@ fn reading_is_interrupted_too(sandbox: &Sandbox, source: &Path) {
     says(&run, &["not empty", "--in-place"]);
     sandbox.must("restore latest --target target --in-place --exact", exit::DONE);
     crate::compare::assert_same(source, &target);
-    let run = interrupted(sandbox, &["check", "--read-data"], Signal::TERM, &|pid| {
-        fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| {
-            fds.flatten()
-                .any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file.starts_with(sandbox.repo().join("packs"))))
-        })
-    });
+    let packs = sandbox.repo().join("packs");
+    let run = interrupted(sandbox, &["check", "--read-data"], Signal::TERM, &|pid| has_open(pid, &packs));
+    run.expect(&[exit::INTERRUPTED]).unwrap_or_else(|text| panic!("{text}"));
+    let run =
+        interrupted(sandbox, &["diff", "latest", "source"], Signal::INT, &|pid| has_open(pid, &source.join("file-1")));
     run.expect(&[exit::INTERRUPTED]).unwrap_or_else(|text| panic!("{text}"));
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+}
+
+/// The process has `path`, or something below it, open.
+fn has_open(pid: u32, path: &Path) -> bool {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .is_ok_and(|fds| fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file.starts_with(path))))
 }
 
 #[test]

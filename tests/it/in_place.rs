@@ -89,6 +89,38 @@ fn what_an_interrupted_restore_has_left_is_not_captured_and_goes() {
 }
 
 #[test]
+fn a_killed_restore_leaves_one_hidden_folder_that_goes_with_the_next() {
+    need!(need::strace());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.path("source"), sandbox.path("target"));
+    for number in 0..60 {
+        let folder = source.join(format!("folder-{}", number % 7));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(format!("file-{number}")), format!("content {number}")).expect("a file");
+    }
+    sandbox.init();
+    let first = sandbox.create(&source)["snapshot"]["id"].as_str().expect("an id").to_owned();
+    let mut command = sandbox.command("strace");
+    command.args(["-f", "-qq", "-o", "calls", "-e", "inject=fchmod:signal=SIGKILL:when=9"]).arg(snap::program());
+    command.args(["restore", "latest", "--target", "target"]);
+    snap::run(command, WATCHDOG).unwrap_or_else(|text| panic!("{text}"));
+    let there = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    };
+    let left = there(&target);
+    assert!(left.len() == 1 && left[0].starts_with(".snap-restore-tree-"), "{left:?}");
+    assert!(!there(&target.join(&left[0])).is_empty(), "it was killed before it did anything");
+    let run = sandbox.must("restore latest --target target", exit::USAGE);
+    assert!(run.stderr.contains("an interrupted restore left it"), "{run}");
+    let report = sandbox.create(&target);
+    assert!(snap::warns(&report, &left[0], "interrupted restore"), "{report}");
+    assert_eq!(report["stats"]["files"], 0, "{report}");
+    sandbox.must(&format!("restore {first} --target target --in-place"), exit::DONE);
+    assert_same(&source, &target);
+}
+
+#[test]
 fn holes_that_are_there_are_not_read_again() {
     need!(need::strace());
     let sandbox = Sandbox::new();

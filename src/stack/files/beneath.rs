@@ -13,8 +13,8 @@ use rustix::io::{Errno, Result as SysResult};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// Folders that are kept open.
 const CACHED_MAX: usize = 32;
@@ -38,18 +38,26 @@ pub(super) struct Spot {
 #[derive(Debug)]
 pub(super) struct Beneath {
     root: Arc<OwnedFd>,
+    /// Where what was below the root lies now.
+    moved: OnceLock<Arc<OwnedFd>>,
     /// The last used first.
     cached: Mutex<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
     has_openat2: AtomicBool,
 }
 
 impl Beneath {
-    pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root: Arc::new(root), cached: Mutex::default(), has_openat2: AtomicBool::new(true) }
+    pub(super) fn new(root: Arc<OwnedFd>) -> Self {
+        Self { root, moved: OnceLock::new(), cached: Mutex::default(), has_openat2: AtomicBool::new(true) }
     }
 
     pub(super) fn root(&self) -> &Arc<OwnedFd> {
-        &self.root
+        self.moved.get().unwrap_or(&self.root)
+    }
+
+    /// From now on everything is below `root`, whereto all that was in the old one was moved. Folders that are
+    /// open are still the same.
+    pub(super) fn move_to(&self, root: Arc<OwnedFd>) {
+        let _ = self.moved.set(root);
     }
 
     /// From now on without `openat2`.
@@ -94,7 +102,7 @@ impl Beneath {
 
     fn reach(&self, path: &[u8]) -> SysResult<Arc<OwnedFd>> {
         if path.is_empty() {
-            return Ok(self.root.clone());
+            return Ok(self.root().clone());
         }
         let (mut dir, mut rest) = self.nearest(path);
         while !rest.is_empty() {
@@ -124,7 +132,7 @@ impl Beneath {
                 cached.insert(0, used);
                 (dir, rest)
             }
-            None => (self.root.clone(), path),
+            None => (self.root().clone(), path),
         }
     }
 

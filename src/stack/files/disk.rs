@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 /// The host's file systems.
 #[derive(Debug, Clone, Copy, Default)]
@@ -140,7 +141,7 @@ fn spot(path: &Path) -> Result<Spot> {
     }
     let root = open_target(Path::new("/")).map_err(|error| Error::io("open", b"/", error))?;
     // Not kept for the next call: a folder that was reached may have changed places by then.
-    Beneath::new(root).spot(shown.strip_prefix(b"/").unwrap_or(shown))
+    Beneath::new(Arc::new(root)).spot(shown.strip_prefix(b"/").unwrap_or(shown))
 }
 
 #[cfg(test)]

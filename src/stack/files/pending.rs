@@ -1,4 +1,4 @@
-//! A file that is being placed: it has a hidden name until it is whole, then its own at once.
+//! A file that is being placed: it has a hidden name, or is in a hidden folder, until it is whole.
 //!
 //! Whoever looks at the target sees the old file, or none, or the new one with all its content
 //! and attributes, never a part. A pending file that is dropped is removed.
@@ -32,8 +32,12 @@ impl Hidden {
     }
 
     /// Renames the thing to `name`. With `in_place` it replaces whatever has that name, else
-    /// nothing may have it.
+    /// nothing may have it. What has it from the start keeps it.
     pub(super) fn publish(mut self, name: &CStr, in_place: bool) -> SysResult<()> {
+        if *self.name == *name {
+            self.armed = false;
+            return Ok(());
+        }
         let renamed = if in_place {
             match rustix::fs::renameat(&self.dir, &self.name, &self.dir, name) {
                 // A folder is in the way.

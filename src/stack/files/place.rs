@@ -4,7 +4,8 @@
 //! somebody else meanwhile. So each path is checked, its folder is reached beneath the target's
 //! handle through no link, and everything after that is relative to handles. Each thing is made
 //! under a hidden name `.snap-restore-…`, gets its attributes by handle, and then its name; only
-//! folders are made under their own, closed to others until [`Placer::finish_dir`].
+//! folders are made under their own, closed to others until [`Placer::finish_dir`]. Below a folder
+//! that is hidden itself ([`staged`](super::staged)) files have their own names, too.
 //!
 //! A caller makes folders before what is in them, hard links after their first name, finishes the
 //! folders from the last to the first so that their times hold, and calls [`Placer::sync`] once.
@@ -15,6 +16,7 @@ use super::handle::{folder_id, open_target, pin, stat_at, stat_fd};
 use super::pending::{Hidden, PendingFile};
 use super::place_meta::{Difference, Placed, apply, open_up, reason};
 use super::remove::remove_tree;
+use super::staged::Stage;
 pub use super::unfinished::UNFINISHED_PREFIX;
 use super::writeout::WriteOut;
 use super::{Error, Result};
@@ -55,6 +57,8 @@ pub struct Placer {
     /// Folders on other file systems that were met, one for each, to be synced at the end.
     mounts: Mutex<Vec<(u64, OwnedFd)>>,
     write_out: Arc<WriteOut>,
+    /// Where everything is new and nobody looks yet.
+    pub(super) stage: Option<Stage>,
 }
 
 impl Placer {
@@ -68,7 +72,7 @@ impl Placer {
         let root = open_target(target).map_err(|error| Error::io("open", shown, error))?;
         let dev = folder_id(&stat_fd(&root).map_err(|error| Error::io("look at", shown, error))?).0;
         let run = crate::fs::random_hex().map_err(|error| Error::io("name things in", shown, error))?;
-        let beneath = Arc::new(Beneath::new(root));
+        let beneath = Arc::new(Beneath::new(Arc::new(root)));
         Ok(Self {
             write_out: Arc::new(WriteOut::new(Arc::clone(beneath.root()))),
             beneath,
@@ -77,7 +81,13 @@ impl Placer {
             prefix: format!("{UNFINISHED_PREFIX}{run}-"),
             counter: AtomicU64::new(0),
             mounts: Mutex::default(),
+            stage: None,
         })
+    }
+
+    /// The same below the folder of `stage`.
+    pub(super) fn below(self, stage: Stage) -> Self {
+        Self { beneath: Arc::new(Beneath::new(Arc::clone(&stage.folder))), stage: Some(stage), ..self }
     }
 
     #[cfg(test)]
@@ -142,7 +152,7 @@ impl Placer {
     /// The path is not valid, its folder is not there, or the system refuses.
     pub fn begin_file(&self, path: &[u8], size: u64) -> Result<PendingFile> {
         let spot = self.beneath.spot(path)?;
-        let hidden = self.hidden_name(path)?;
+        let hidden = if self.stage.is_some() { spot.name.clone() } else { self.hidden_name(path)? };
         PendingFile::new(spot, hidden, path, size, self.options, self.beneath.clone(), self.write_out.clone())
             .map_err(|error| Error::io("make the file", path, error))
     }

@@ -1,15 +1,18 @@
 //! The names of things that are not finished: what a restore leaves behind that was killed.
 //!
-//! They are never captured, and the next restore into the same folder removes them. Only names of exactly this
-//! form count: whatever else begins like one belongs to somebody else.
+//! They are never captured, and the next restore into the same folder removes them. Only names of exactly these
+//! forms count: whatever else begins like one belongs to somebody else.
 
 use super::handle::DirHandle;
+use super::remove::remove_tree;
 use super::{Error, Placer, Result};
-use rustix::fs::{AtFlags, FileType, RawDir};
+use rustix::fs::{AtFlags, FileType, RawDir, unlinkat};
 use rustix::io::Errno;
 
 /// How the names begin.
 pub const UNFINISHED_PREFIX: &str = ".snap-restore-";
+/// How the name of a folder begins in which a whole tree is made.
+pub(super) const TREE_PREFIX: &str = ".snap-restore-tree-";
 /// Digits of the number of a run.
 const RUN_DIGITS: usize = 16;
 /// Digits of the longest number of a thing.
@@ -26,6 +29,13 @@ pub fn is_unfinished(name: &[u8]) -> bool {
         && number.iter().all(u8::is_ascii_digit)
 }
 
+/// True for the name of a folder in which a whole tree is made: `.snap-restore-tree-`, 16 hexadecimal digits.
+/// There is one at most, in the folder that is restored into.
+pub fn is_unfinished_tree(name: &[u8]) -> bool {
+    let run = name.strip_prefix(TREE_PREFIX.as_bytes());
+    run.is_some_and(|run| run.len() == RUN_DIGITS && run.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
+}
+
 impl Placer {
     /// Removes what an earlier run has left unfinished in the folder `path`, and says how many things that were.
     ///
@@ -39,14 +49,18 @@ impl Placer {
         let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
-            // A folder never has such a name from here.
-            if is_unfinished(entry.file_name().to_bytes()) && entry.file_type() != FileType::Directory {
+            let name = entry.file_name().to_bytes();
+            let is_tree = path.is_empty() && is_unfinished_tree(name);
+            // A thing that is no folder never has the one name, and a folder never the other.
+            if is_tree || (is_unfinished(name) && entry.file_type() != FileType::Directory) {
                 names.push(entry.file_name().to_owned());
             }
         }
         let mut removed = 0;
         for name in names {
-            match rustix::fs::unlinkat(&dir, &name, AtFlags::empty()) {
+            let is_tree = is_unfinished_tree(name.to_bytes());
+            let gone = if is_tree { remove_tree(&dir, &name) } else { unlinkat(&dir, &name, AtFlags::empty()) };
+            match gone {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(error) => return Err(Error::io("remove what is unfinished in", path, error)),
@@ -58,7 +72,7 @@ impl Placer {
 
 #[cfg(test)]
 mod tests {
-    use super::is_unfinished;
+    use super::{is_unfinished, is_unfinished_tree};
 
     #[test]
     fn only_names_of_exactly_this_form_are_taken_for_unfinished() {
@@ -76,6 +90,20 @@ mod tests {
             "x.snap-restore-0123456789abcdef-1",
         ] {
             assert!(!is_unfinished(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_folders_of_exactly_this_form_are_taken_for_unfinished_trees() {
+        assert!(is_unfinished_tree(b".snap-restore-tree-0123456789abcdef"));
+        for name in [
+            ".snap-restore-tree-0123456789abcde",
+            ".snap-restore-tree-0123456789abcdef0",
+            ".snap-restore-tree-0123456789abcdeF",
+            ".snap-restore-0123456789abcdef-0",
+            ".snap-restore-tree",
+        ] {
+            assert!(!is_unfinished_tree(name.as_bytes()), "{name}");
         }
     }
 }

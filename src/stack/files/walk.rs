@@ -13,7 +13,7 @@ use super::exclude::{CACHE_TAG, FolderRules, IGNORE_FILE, is_tagged_cache};
 use super::found::{Found, FoundKind, file_type, kind_of, meta_of, state_of};
 use super::handle::{DirHandle, FolderId, folder_id, stat_at, stat_fd};
 use super::names::Names;
-use super::unfinished::is_unfinished;
+use super::unfinished::{is_unfinished, is_unfinished_tree};
 use super::{Error, Result};
 use rustix::fs::{FileType, Statx};
 use std::ffi::CStr;
@@ -114,7 +114,8 @@ impl Walk<'_> {
         name_start: usize,
         hint: FileType,
     ) -> std::result::Result<Found, Reason> {
-        if hint != FileType::Directory && is_unfinished(name.to_bytes()) {
+        let is_folder = hint == FileType::Directory;
+        if (!is_folder && is_unfinished(name.to_bytes())) || (name_start == 0 && is_unfinished_tree(name.to_bytes())) {
             return Err(Reason::Unfinished);
         }
         // Before the `statx`, so that what is excluded cannot fail.

@@ -22,6 +22,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use window::Window;
 
+/// A larger tree is not made in a hidden folder: who was killed in the middle goes on, in place, where he was.
+const STAGED_BYTES_MAX: u64 = 4 << 30;
+
 /// What went wrong with a restore.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -123,7 +126,8 @@ pub fn restore_folder(
     monitor: &dyn Monitor,
 ) -> Result<Restored> {
     let place = PlaceOptions { in_place: options.in_place, privileged: options.privileged };
-    let placer = Placer::open(target, place)?;
+    let staged = !options.in_place && source.bytes <= STAGED_BYTES_MAX;
+    let placer = if staged { Placer::open_staged(target, place)? } else { Placer::open(target, place)? };
     monitor.phase("restoring", Unit::Bytes, Some(source.bytes));
     let mut window = Window::default();
     let mut kept: HashSet<Vec<u8>> = HashSet::new();
@@ -367,6 +371,9 @@ impl Restore<'_, '_> {
             self.done.files += u64::from(linked.is_ok());
             self.done.unchanged += u64::from(matches!(linked, Ok(false)));
             self.note(&path, linked.map(|_| Vec::new()))?;
+        }
+        for (name, reason) in self.placer.reveal()? {
+            self.done.lose(&name, format!("cannot name it: {reason}"), false);
         }
         for (path, meta) in std::mem::take(&mut self.folders).into_iter().rev() {
             let finished = self.placer.finish_dir(&path, &meta);

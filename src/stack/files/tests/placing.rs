@@ -70,6 +70,62 @@ fn a_fresh_target_replaces_nothing_and_a_dropped_file_leaves_nothing() {
 }
 
 #[test]
+fn a_staged_tree_is_seen_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let placer = Placer::open_staged(dir.path(), PlaceOptions::default()).unwrap();
+    placer.make_dir(b"folder").unwrap();
+    put(&placer, b"folder/file", b"content", &plain(0o640));
+    put(&placer, b"top", b"content", &plain(0o600));
+    placer.hardlink(b"folder/link", b"top").unwrap();
+    placer.symlink(b"symlink", b"t", &plain(0o777)).unwrap();
+    drop(placer.begin_file(b"dropped", 10).unwrap());
+    assert!(placer.begin_file(b"top", 1).is_err(), "a name is given once");
+    let (taken, left) = outcome(dir.path(), &WalkOptions::default());
+    assert_eq!((taken.len(), left.len()), (1, 1), "{taken:?} {left:?}");
+    assert!(left[0].starts_with(".snap-restore-tree-"), "{left:?}");
+    assert_eq!(placer.reveal().unwrap(), []);
+    // The folder, and the target itself, are where the paths lead now.
+    placer.finish_dir(b"folder", &plain(0o750)).unwrap();
+    placer.finish_dir(b"", &plain(0o751)).unwrap();
+    placer.sync().unwrap();
+    assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o751);
+    assert_eq!(fs::metadata(dir.path().join("folder")).unwrap().mode() & 0o7777, 0o750);
+    let paths = [".", "folder", "folder/file", "folder/link", "symlink", "top"];
+    assert_eq!(outcome(dir.path(), &WalkOptions::default()), (paths.map(str::to_owned).to_vec(), Vec::new()));
+}
+
+#[test]
+fn what_a_staged_tree_cannot_be_given_back_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let placer = Placer::open_staged(dir.path(), PlaceOptions::default()).unwrap();
+    put(&placer, b"a", b"ours", &plain(0o600));
+    put(&placer, b"b", b"ours", &plain(0o600));
+    fs::write(dir.path().join("a"), b"theirs").unwrap();
+    let refused = placer.reveal().unwrap();
+    assert_eq!(refused.iter().map(|(name, _)| shown(name)).collect::<Vec<_>>(), ["a"]);
+    drop(placer);
+    let (taken, left) = outcome(dir.path(), &WalkOptions::default());
+    assert_eq!((taken, left), ([".", "a", "b"].map(str::to_owned).to_vec(), Vec::new()));
+    assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"theirs");
+}
+
+#[test]
+fn an_abandoned_staged_tree_keeps_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let placer = Placer::open_staged(dir.path(), PlaceOptions::default()).unwrap();
+    put(&placer, b"whole", b"content", &plain(0o600));
+    let half = placer.begin_file(b"half", 10).unwrap();
+    drop(half);
+    drop(placer);
+    assert_eq!(outcome(dir.path(), &WalkOptions::default()).0, [".", "whole"]);
+    // In a target with content nothing is staged.
+    let placer = Placer::open_staged(dir.path(), PlaceOptions::default()).unwrap();
+    put(&placer, b"more", b"content", &plain(0o600));
+    assert_eq!(outcome(dir.path(), &WalkOptions::default()).0, [".", "more", "whole"]);
+    assert_eq!(placer.reveal().unwrap(), []);
+}
+
+#[test]
 fn hard_links_replace_and_survive_being_there() {
     let dir = tempfile::tempdir().unwrap();
     let placer = in_place(dir.path());
