@@ -197,7 +197,8 @@ fn a_full_disk_under_the_cache_is_said() {
     let run = sandbox.must("create source", exit::DONE);
     says(&run, &[".cache/snap", "is full"]);
     says(&sandbox.must("check --read-data", exit::DONE), &["is full"]);
-    says(&sandbox.must("restore latest --target target", exit::DONE), &["is full"]);
+    // What a restore has to know, it keeps in memory.
+    sandbox.must("restore latest --target target", exit::DONE);
     crate::compare::assert_same(&sandbox.path("source"), &sandbox.path("target"));
     drop(mounted);
     assert_eq!(sandbox.list().len(), 1);
