@@ -25,6 +25,8 @@ pub struct Target {
     pub endpoint: Option<String>,
     /// At most so many bytes a second.
     pub bytes_per_second: Option<u64>,
+    /// Read back what is copied.
+    pub verify: bool,
 }
 
 /// What became of one replica.
@@ -84,6 +86,7 @@ pub fn targets(settings: &Settings, named: Option<&str>, all: bool) -> Result<Ve
                 address: text.to_owned(),
                 endpoint: None,
                 bytes_per_second: None,
+                verify: false,
             }]),
         },
         (None, true) => match known()? {
@@ -114,7 +117,7 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
     let prepare = || -> repo::Result<()> { Ok(to.prepare()?) };
     refuse_foreign(&*to)?;
     let options = ReplicateOptions {
-        verify: options.verify,
+        verify: options.verify || target.verify,
         bytes_per_second: options.bytes_per_second.or(target.bytes_per_second),
         leave_out: left_out(env, &from, &to).unwrap_or_default(),
     };

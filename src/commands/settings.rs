@@ -45,6 +45,9 @@ pub struct ReplicaSettings {
     endpoint: Option<String>,
     /// At most so much a second, such as `5MB`.
     limit: Option<String>,
+    /// Read back what is copied.
+    #[serde(default)]
+    verify: bool,
 }
 
 impl Settings {
@@ -65,6 +68,7 @@ impl Settings {
                 address: settings.url.clone(),
                 endpoint: settings.endpoint.clone(),
                 bytes_per_second,
+                verify: settings.verify,
             })
         };
         self.replica.iter().map(one).collect()

@@ -69,11 +69,14 @@ fn places_are_named_in_the_settings() {
     fs::create_dir(sandbox.path("full")).expect("a folder");
     fs::write(sandbox.path("full/letter"), "dear").expect("a file");
     sandbox.must("replicate full", exit::USAGE);
-    let text = "[replica.near]\nurl = \"near\"\n[replica.far]\nurl = \"far\"\nlimit = \"500MB\"\n";
+    let text = "[replica.near]\nurl = \"near\"\nverify = true\n[replica.far]\nurl = \"far\"\nlimit = \"500MB\"\n";
     fs::write(sandbox.path("snap.toml"), text).expect("a file");
     let report = sandbox.json("replicate --all");
     let names: Vec<&Value> = report.as_array().expect("a list").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["far", "near"]);
+    // One of them reads back what it was given.
+    let verified = [0, 1].map(|at| report[at]["verified"].as_u64().expect("a number") > 0);
+    assert_eq!(verified, [false, true], "{report}");
     assert_eq!(files(&sandbox.path("far")), files(&sandbox.path("near")));
     capture(&sandbox, 3);
     sandbox.must("replicate near", exit::DONE);

@@ -2,8 +2,15 @@
 
 use crate::forget::{capture, history};
 use crate::snap::{Sandbox, exit};
+use ::snap::crypto::keyfile::open_secrets;
+use ::snap::crypto::people::PersonIdentity;
+use ::snap::id::SnapshotId;
+use ::snap::repo::Repository;
+use ::snap::repo::writer::Session;
+use ::snap::store::LocalStore;
 use serde_json::Value;
 use std::fs;
+use std::sync::Arc;
 
 fn advice(status: &Value) -> Vec<(bool, String, String)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -104,6 +111,37 @@ fn what_fails_at_night_is_told_in_the_morning_until_it_works_again() {
         fs::write(entry.expect("a file").path(), "{").expect("a file");
     }
     assert_eq!(sandbox.json("status")["runs"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_snapshot_that_is_older_than_its_schedule_allows_is_urgent() {
+    let (sandbox, ids) = history(1);
+    // The newest one is of last winter.
+    let key = fs::read_dir(sandbox.repo().join("keys")).expect("keys").map(|entry| entry.expect("a key").path());
+    let key = key.into_iter().find(|path| path.extension().is_some_and(|end| end == "age")).expect("a key");
+    let identity = PersonIdentity::load(&sandbox.identity(), None).expect("an identity");
+    let secrets = open_secrets(&fs::read(key).expect("a key"), &identity).expect("secrets");
+    let store = Arc::new(LocalStore::at(sandbox.repo()));
+    let repository = Repository::open(store, secrets, "owner", &sandbox.cache()).expect("a repository");
+    let mut manifest = repository.snapshots().expect("snapshots").snapshots.remove(0).manifest;
+    let session = Session::begin(&repository, 3).expect("a session");
+    let needs = session.refer(&manifest.needs).expect("a catalog").expect("packs");
+    manifest.predecessors = vec![SnapshotId::parse(&ids[0]).expect("an id")];
+    manifest.time = "2026-01-10T02:00:00.000000Z".to_owned();
+    session.commit(&needs, &mut manifest).expect("a snapshot");
+    drop(repository);
+    let late = |status: &Value| (status["stacks"][0]["late"].clone(), advises(status, "one is due each"));
+    assert_eq!(late(&sandbox.json("status")), (false.into(), false), "nothing says how often one is made");
+    fs::write(sandbox.path("source/snap.toml"), "[schedule]\ncreate = \"daily 02:00\"\n").expect("a file");
+    let status = sandbox.must("status --json", exit::DAMAGE).json();
+    assert_eq!(late(&status), (true.into(), true), "{status}");
+    let (urgent, message, command) = advice(&status).remove(0);
+    assert!(
+        urgent && message.contains("the newest snapshot of source is") && command.contains("schedule show"),
+        "{status}"
+    );
+    sandbox.create(&sandbox.path("source"));
+    assert_eq!(late(&sandbox.json("status")), (false.into(), false));
 }
 
 /// Names and values.
