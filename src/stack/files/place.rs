@@ -5,7 +5,7 @@
 //! handle through no link, and everything after that is relative to handles. Each thing is made
 //! under a hidden name `.snap-restore-…`, gets its attributes by handle, and then its name; only
 //! folders are made under their own, closed to others until [`Placer::finish_dir`]. Below a folder
-//! that is hidden itself ([`staged`](super::staged)) files have their own names, too.
+//! that is hidden itself (`staged.rs`) files have their own names, too.
 //!
 //! A caller makes folders before what is in them, hard links after their first name, finishes the
 //! folders from the last to the first so that their times hold, and calls [`Placer::sync`] once.
