@@ -1,5 +1,5 @@
-//! `snap restore ID --only db:NAME/TABLE`: one table, into the server that runs, in one transaction of that server. Nothing
-//! is stopped, and there is nothing to resume: it has happened or it has not.
+//! `snap restore ID --only db:NAME/TABLE`: one table, into the server that runs, in one step of that server. Nothing is
+//! stopped, and there is nothing to resume: it has happened or it has not.
 
 use super::application::{ComposeOptions, prepare};
 use super::create::{CreateOptions, create};
@@ -16,7 +16,7 @@ use crate::repo::manifest::{DatabaseDetail, Detail, Manifest, ProjectEntry, Sour
 use crate::repo::sync::Snapshot;
 use crate::stack::rollback;
 use crate::stack::rollback::probes::Probes;
-use crate::stack::source::database::restore::table::{Table, load_table};
+use crate::stack::source::database::restore::table::{Table, is_there, load_table};
 use crate::stack::source::database::{self, Database, Settings};
 use std::path::Path;
 use std::time::Instant;
@@ -67,7 +67,14 @@ pub(super) fn restore_table(
     let probes = Probes { engine, project: project.name.clone(), settings: labels(directory)? };
     let (container, server) = running(&probes, detail)?;
     let (shown, rows) = (format!("{} of {}", wanted.table.name, wanted.dump.database), wanted.table.rows);
-    let change = format!("table {shown} (service {}): its {rows} rows replace those that it has", detail.service);
+    let monitor = &*env.monitor;
+    let failed = |error| rollback::database_error(&format!("database {}", detail.service), error);
+    let is_there = is_there(&probes.engine, &container.id, &server, &wanted, monitor).map_err(failed)?;
+    let what = match is_there {
+        true => format!("its {rows} rows replace those that it has"),
+        false => format!("it is gone, and made again with its {rows} rows"),
+    };
+    let change = format!("table {shown} (service {}): {what}", detail.service);
     if options.plan {
         return Ok(Answer::Plan(told(snapshot, project, &change, &wanted)));
     }
@@ -82,10 +89,9 @@ pub(super) fn restore_table(
     entry.only.clone_from(&options.only);
     entry.changes = vec![change];
     let done = keep_present(env, repository, snapshot, project, directory, &detail.service).and_then(|safety| {
-        let engine = &probes.engine;
-        load_table(engine, &container.id, repository, &server, &wanted, &*env.monitor)
+        load_table(&probes.engine, &container.id, repository, &server, &wanted, monitor)
             .map(|rows| (safety, rows))
-            .map_err(|error| rollback::database_error(&format!("database {}", detail.service), error).into())
+            .map_err(|error| failed(error).into())
     });
     let (safety, rows) = match done {
         Ok(done) => done,

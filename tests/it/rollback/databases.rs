@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const POSTGRESQL: &str = "
+pub(super) const POSTGRESQL: &str = "
   db:
     image: snap-test/postgres:15
     environment: {POSTGRES_USER: app, POSTGRES_PASSWORD_FILE: /run/secrets/pw, POSTGRES_DB: shop}
@@ -16,7 +16,7 @@ const POSTGRESQL: &str = "
     volumes: ['pgdata:/var/lib/postgresql/data']
     stop_grace_period: 30s
 ";
-const OTHERS: &str = "
+pub(super) const OTHERS: &str = "
   sql:
     image: snap-test/mariadb:10.11
     environment: {MARIADB_ROOT_PASSWORD: rootpassword, MARIADB_DATABASE: shop}
@@ -41,14 +41,14 @@ fn compose(services: &str) -> String {
 }
 
 /// What a query gives, as soon as the server answers.
-fn psql(app: &App, query: &str) -> String {
+pub(super) fn psql(app: &App, query: &str) -> String {
     let client =
         "PGPASSWORD=\"$(cat /run/secrets/pw)\" psql -h \"$(hostname -i)\" -U app -d shop -qAt -v ON_ERROR_STOP=1";
     until(app, "db", &format!("{client} -c 'SELECT 1'"));
     app.exec("db", &format!("{client} -c \"{query}\""))
 }
 
-fn mariadb(app: &App, query: &str) -> String {
+pub(super) fn mariadb(app: &App, query: &str) -> String {
     let client = "MYSQL_PWD=rootpassword mariadb -h 127.0.0.1 -u root -N shop";
     until(app, "sql", &format!("{client} -e 'SELECT 1'"));
     app.exec("sql", &format!("{client} -e \"{query}\""))
@@ -60,7 +60,7 @@ fn redis(app: &App, command: &str) -> String {
 }
 
 /// Waits until a program in a service's container ends well.
-fn until(app: &App, service: &str, command: &str) {
+pub(super) fn until(app: &App, service: &str, command: &str) {
     let began = Instant::now();
     while let Err(error) = app.try_exec(service, command) {
         assert!(began.elapsed() < Duration::from_secs(240), "{service} does not answer: {error}");
@@ -82,7 +82,7 @@ fn looks(app: &App) -> String {
     format!("{postgresql}{mariadb}{keys}{:?}", app.states())
 }
 
-fn create(app: &App, tag: &str) {
+pub(super) fn create(app: &App, tag: &str) {
     if !app.sandbox.repo().exists() {
         app.sandbox.init();
     }
@@ -91,18 +91,18 @@ fn create(app: &App, tag: &str) {
 }
 
 /// Containers that a restore makes for a while.
-fn temporary(app: &App) -> String {
+pub(super) fn temporary(app: &App) -> String {
     let label = format!("label=snap.restore-of={}", app.name);
     output(Command::new("docker").args(["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]))
 }
 
-fn started(app: &App) -> String {
+pub(super) fn started(app: &App) -> String {
     let label = format!("label=com.docker.compose.project={}", app.name);
     let ids = output(Command::new("docker").args(["ps", "-a", "-q", "--filter", &label]));
     output(Command::new("docker").args(["inspect", "-f", "{{.Name}} {{.State.StartedAt}}"]).args(ids.lines()))
 }
 
-fn app(name: &str, services: &str) -> App {
+pub(super) fn app(name: &str, services: &str) -> App {
     let app = App::new(&format!("roll-{name}"), &compose(services));
     app.write("pw.txt", "canary-whole-42\n");
     app.up();
@@ -233,7 +233,7 @@ fn one_table_comes_back_alone() {
          CREATE TABLE visits(id int, who int REFERENCES people ON DELETE CASCADE); CREATE TABLE log(what text);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (1); RETURN NULL; END';
          INSERT INTO people SELECT i, 'person ' || i FROM generate_series(1, 3000) i;
-         INSERT INTO visits SELECT i, i FROM generate_series(1, 3000) i; CREATE TABLE gone(id int);
+         INSERT INTO visits SELECT i, i FROM generate_series(1, 3000) i;
          CREATE TRIGGER t AFTER INSERT OR DELETE ON people FOR EACH ROW EXECUTE FUNCTION note();",
     );
     mariadb(
@@ -254,7 +254,6 @@ fn one_table_comes_back_alone() {
         &app,
         "ALTER TABLE people DISABLE TRIGGER t; DELETE FROM people WHERE id > 100; ALTER TABLE people ENABLE TRIGGER t",
     );
-    psql(&app, "DROP TABLE gone");
     mariadb(&app, "DELETE FROM people WHERE id > 100");
     let (before, ran) = (looks(&app), started(&app));
     let plan = restore(&app, "good --only db:db/public.people --plan", exit::DONE);
@@ -265,9 +264,8 @@ fn one_table_comes_back_alone() {
         let run = patiently(&app, &format!("restore good --only {table} --yes"), exit::FAILED);
         assert!(run.stderr.contains("would refer to") && run.stderr.contains("the table is as it was"), "{run}");
     }
-    for (what, code) in [("db:db/gone", exit::FAILED), ("db:db/nothing", exit::USAGE), ("db:shop/people", exit::USAGE)]
-    {
-        patiently(&app, &format!("restore good --only {what} --yes"), code);
+    for what in ["db:db/nothing", "db:shop/people"] {
+        patiently(&app, &format!("restore good --only {what} --yes"), exit::USAGE);
     }
     patiently(&app, "restore good --only db:db/people --only env --yes", exit::USAGE);
     assert_eq!(looks(&app), before);

@@ -4,6 +4,7 @@ mod databases;
 mod drills;
 mod kills;
 mod refusals;
+mod tables;
 
 use crate::application::App;
 use serde_json::Value;

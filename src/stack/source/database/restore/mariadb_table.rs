@@ -6,31 +6,42 @@
 use super::super::client::Client;
 use super::super::error::{Error, Result};
 use super::super::mariadb::{Tools, is_transactional};
-use super::table::Table;
+use super::mariadb_made;
+use super::table::{Table, Words};
+use crate::repo::Repository;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The first of the entries; no row of anybody's is likely to look like it.
 const CODE: u64 = 7_236_400_000;
 
-/// What the client is told before and after the rows.
-pub(super) fn words(
+/// The storage engine of the table in the server; `None` if it is not there.
+pub(super) fn engine_of(
     client: &Client<'_>,
     tools: &Tools<'_>,
     wanted: &Table<'_>,
     subject: &str,
-) -> Result<(String, String)> {
+) -> Result<Option<String>> {
+    let (database, table) = (escaped(&wanted.dump.database), escaped(&wanted.table.name));
+    let sql = format!(
+        "SELECT COALESCE(engine, '') FROM information_schema.tables WHERE table_schema = '{database}' AND table_name = '{table}'"
+    );
+    Ok(tools.query(client, subject, &sql)?.into_iter().next())
+}
+
+/// What the client is told before and after the rows.
+pub(super) fn words(
+    client: &Client<'_>,
+    tools: &Tools<'_>,
+    repository: &Repository,
+    wanted: &Table<'_>,
+    subject: &str,
+) -> Result<Words> {
     let refused = |reason: &str| Err(Error::database(subject, reason));
     let (database, table) = (wanted.dump.database.as_str(), wanted.table.name.as_str());
-    let literals = format!("'{}' AND table_name = '{}'", escaped(database), escaped(table));
-    let engine = tools.query(
-        client,
-        subject,
-        &format!("SELECT COALESCE(engine, '') FROM information_schema.tables WHERE table_schema = {literals}"),
-    )?;
-    match engine.first() {
-        None => return refused("it is not there: a table that is gone comes back with its database (--only db:NAME)"),
-        Some(engine) if !is_transactional(engine) => {
+    match engine_of(client, tools, wanted, subject)? {
+        None => return mariadb_made::words(client, tools, repository, wanted, subject),
+        Some(engine) if !is_transactional(&engine) => {
             return refused("it knows no transactions: it comes back with its database (--only db:NAME)");
         }
         Some(_) => {}
@@ -43,34 +54,102 @@ pub(super) fn words(
     if tools.query(client, subject, &triggers)?.first().map(String::as_str) != Some("0") {
         return refused("its triggers would change other tables: it comes back with its database (--only db:NAME)");
     }
+    let mut keys = keys_of(client, tools, subject, database, table, Side::Child)?;
+    keys.extend(keys_of(client, tools, subject, database, table, Side::Parent)?);
     let name = format!("{}.{}", quoted(database), quoted(table));
-    let checks = format!("{}.`snap_restore_checks`", quoted(database));
-    let mut must = vec![format!("(SELECT COUNT(*) FROM {name}) <> {}", wanted.table.rows)];
-    must.extend(orphans(client, tools, subject, database, table)?);
-    let mut before = format!(
+    let (prepared, checked) = conditions(wanted, table, keys.iter().map(|key| key.broken(database, table, table)));
+    let before = format!("{}{prepared}START TRANSACTION;\nDELETE FROM {name};\n", settings(database));
+    let after = format!("\n{checked}COMMIT;\n");
+    let argv = tools.query_argv();
+    Ok(Words { argv, before: before.into(), after: after.into(), renamed: None })
+}
+
+/// What is said first of all.
+pub(super) fn settings(database: &str) -> String {
+    format!(
         "SET NAMES utf8mb4;\nSET time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO', foreign_key_checks = 0, \
-         lock_wait_timeout = 60;\nUSE {};\nCREATE TEMPORARY TABLE {checks} (code BIGINT PRIMARY KEY);\n",
+         lock_wait_timeout = 60;\nUSE {};\n",
         quoted(database)
-    );
+    )
+}
+
+/// Says before the rows, and asks after them, what must not be: another number of rows in `place`, where the rows of the
+/// wanted table are, and `broken`.
+pub(super) fn conditions(wanted: &Table<'_>, place: &str, broken: impl Iterator<Item = String>) -> (String, String) {
+    let (database, place) = (quoted(&wanted.dump.database), quoted(place));
+    let checks = format!("{database}.`snap_restore_checks`");
+    let count = format!("(SELECT COUNT(*) FROM {database}.{place}) <> {}", wanted.table.rows);
+    let mut before = format!("CREATE TEMPORARY TABLE {checks} (code BIGINT PRIMARY KEY);\n");
     let mut after = String::new();
-    for (number, condition) in must.iter().enumerate() {
+    for (number, condition) in std::iter::once(count).chain(broken).enumerate() {
         let code = CODE + number as u64;
         // Writing to a text cannot fail.
         let _ = writeln!(before, "INSERT INTO {checks} VALUES ({code});");
         let _ = writeln!(after, "INSERT INTO {checks} SELECT {code} FROM DUAL WHERE {condition};");
     }
-    let _ = write!(before, "START TRANSACTION;\nDELETE FROM {name};\n");
-    Ok((before, format!("\n{after}COMMIT;\n")))
+    (before, after)
 }
 
-/// What holds where a row refers to one that is not there, for each foreign key of the table and to it.
-fn orphans(client: &Client<'_>, tools: &Tools<'_>, subject: &str, database: &str, table: &str) -> Result<Vec<String>> {
-    let (database, table) = (escaped(database), escaped(table));
+/// On which side of a foreign key a table is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// It refers.
+    Child,
+    /// It is referred to.
+    Parent,
+}
+
+/// A foreign key: two tables, each with its database, and pairs of columns.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Who refers.
+    pub child: (String, String),
+    /// Who is referred to.
+    pub parent: (String, String),
+    /// Columns, and those that they refer to.
+    pub columns: Vec<(String, String)>,
+}
+
+impl Key {
+    /// What holds where a row refers to one that is not there; the rows of the `table` of `database` are in `place`.
+    pub(super) fn broken(&self, database: &str, table: &str, place: &str) -> String {
+        let at = |(schema, name): &(String, String)| {
+            let is_it = schema == database && name == table;
+            format!("{}.{}", quoted(schema), quoted(if is_it { place } else { name }))
+        };
+        let given: Vec<String> =
+            self.columns.iter().map(|(column, _)| format!("c.{} IS NOT NULL", quoted(column))).collect();
+        let same: Vec<String> =
+            self.columns.iter().map(|(column, key)| format!("p.{} = c.{}", quoted(key), quoted(column))).collect();
+        format!(
+            "EXISTS (SELECT 1 FROM {} c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} p WHERE {}))",
+            at(&self.child),
+            given.join(" AND "),
+            at(&self.parent),
+            same.join(" AND ")
+        )
+    }
+}
+
+/// The foreign keys of the server in which the table is on that side. One that refers to itself is a child's.
+pub(super) fn keys_of(
+    client: &Client<'_>,
+    tools: &Tools<'_>,
+    subject: &str,
+    database: &str,
+    table: &str,
+    side: Side,
+) -> Result<Vec<Key>> {
+    let (schema, name) = (escaped(database), escaped(table));
+    let is = |prefix: &str| format!("({prefix}table_schema = '{schema}' AND {prefix}table_name = '{name}')");
+    let which = match side {
+        Side::Child => is(""),
+        Side::Parent => format!("{} AND NOT {}", is("referenced_"), is("")),
+    };
     let sql = format!(
         "SELECT constraint_name, table_schema, table_name, column_name, referenced_table_schema, referenced_table_name, \
-         referenced_column_name FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL AND \
-         ((table_schema = '{database}' AND table_name = '{table}') OR (referenced_table_schema = '{database}' AND \
-         referenced_table_name = '{table}')) ORDER BY table_schema, table_name, constraint_name, ordinal_position"
+         referenced_column_name FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL AND {which} \
+         ORDER BY table_schema, table_name, constraint_name, ordinal_position"
     );
     let mut keys: BTreeMap<[String; 5], Vec<(String, String)>> = BTreeMap::new();
     for line in tools.query(client, subject, &sql)? {
@@ -80,22 +159,13 @@ fn orphans(client: &Client<'_>, tools: &Tools<'_>, subject: &str, database: &str
         };
         keys.entry([constraint, schema, child, there, parent]).or_default().push((column, key));
     }
-    let condition = |([_, schema, child, there, parent], columns): (&[String; 5], &Vec<(String, String)>)| {
-        let given: Vec<String> =
-            columns.iter().map(|(column, _)| format!("c.{} IS NOT NULL", quoted(column))).collect();
-        let same: Vec<String> =
-            columns.iter().map(|(column, key)| format!("p.{} = c.{}", quoted(key), quoted(column))).collect();
-        format!(
-            "EXISTS (SELECT 1 FROM {}.{} c WHERE {} AND NOT EXISTS (SELECT 1 FROM {}.{} p WHERE {}))",
-            quoted(schema),
-            quoted(child),
-            given.join(" AND "),
-            quoted(there),
-            quoted(parent),
-            same.join(" AND ")
-        )
+    type Found = ([String; 5], Vec<(String, String)>);
+    let key = |([_, schema, child, there, parent], columns): Found| Key {
+        child: (schema, child),
+        parent: (there, parent),
+        columns,
     };
-    Ok(keys.iter().map(condition).collect())
+    Ok(keys.into_iter().map(key).collect())
 }
 
 /// What a client says, in words that mean something to a person.
@@ -109,11 +179,11 @@ pub(super) fn explained(told: String) -> String {
     }
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\'', "\\'")
 }
 

@@ -6,8 +6,11 @@
 //! needs an empty one.
 
 mod mariadb;
+mod mariadb_made;
 mod mariadb_table;
 mod postgresql;
+mod postgresql_parts;
+mod postgresql_table;
 mod program;
 pub(super) mod redis;
 pub mod table;

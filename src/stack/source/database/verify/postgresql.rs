@@ -56,9 +56,21 @@ pub struct Dump {
     complete: bool,
     after_end: bool,
     restricted: bool,
+    /// All statements but the rows, if they are wanted.
+    statements: Option<Vec<Vec<u8>>>,
 }
 
 impl Dump {
+    /// A dump of one database whose statements are kept.
+    pub fn keeping_statements() -> Self {
+        Self { statements: Some(Vec::new()), ..Self::of_database() }
+    }
+
+    /// The statements so far; one that was too long to be kept whole does not end with its semicolon.
+    pub fn statements(&self) -> &[Vec<u8>] {
+        self.statements.as_deref().unwrap_or_default()
+    }
+
     /// A dump of one database.
     pub fn of_database() -> Self {
         Self::new(b"-- PostgreSQL database dump complete")
@@ -87,6 +99,7 @@ impl Dump {
             complete: false,
             after_end: false,
             restricted: false,
+            statements: None,
         }
     }
 
@@ -170,6 +183,9 @@ impl Dump {
                 self.mode = Mode::CopyHead;
             }
             self.after_end |= self.complete;
+            if let Some(statements) = &mut self.statements {
+                statements.push(std::mem::take(&mut self.text));
+            }
             self.text.clear();
         }
     }
