@@ -185,6 +185,13 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// True if another file system is mounted at `path`.
+pub fn is_mount_point(path: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let wanted = path.display().to_string().replace(' ', "\\040");
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some(&wanted))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use super::rollback_world::{databases, world_of};
 use super::show::{find, open_reader};
 use super::{Env, Error, Result, log};
 use crate::docker::Engine;
+use crate::monitor::lock;
 use crate::repo::Repository;
 use crate::repo::manifest::ProjectEntry;
 use crate::repo::reader::Reader;
@@ -185,6 +186,11 @@ impl Work<'_> {
 
     fn make_ready(&self, journal: &mut Journal, reader: &mut Reader<'_>) -> Result<()> {
         journal.append(Event::Staging { staged: self.plan.staged() })?;
+        let (held, staged) = self.plan.hold(&self.planner, reader)?;
+        *lock(&self.world.held) = held;
+        if !staged.is_empty() {
+            journal.append(Event::Staging { staged })?;
+        }
         let swaps = self.plan.make_ready(&self.planner, reader)?;
         let (snapshot, complete) = self.keep_present()?;
         journal.append(Event::Safety { snapshot, complete })?;

@@ -10,13 +10,14 @@ use crate::repo::Repository;
 use crate::repo::log::Ending;
 use crate::repo::manifest::ProjectEntry;
 use crate::stack::application;
+use crate::stack::rollback::hold::Held;
 use crate::stack::rollback::journal::{Decision, folder_of};
 use crate::stack::rollback::probes::Probes;
 use crate::stack::rollback::services::Application;
 use crate::stack::rollback::wanted::choose;
 use crate::stack::rollback::{self, Begun, Journal, Outcome, Transaction};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Goes on with an interrupted restore, or puts the old state back.
@@ -35,6 +36,7 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
     let set = repository.snapshots()?;
     let snapshot = set.snapshots.iter().find(|snapshot| snapshot.id.to_string() == begun.snapshot);
     let settings = labels(&begun.directory)?;
+    let held = Held::again(&engine, &begun.project, &begun.restore, &journal.staged())?;
     let world = Application {
         probes: Probes { engine, project: begun.project.clone(), settings },
         directory: begun.directory.clone(),
@@ -57,6 +59,7 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
             None => Vec::new(),
         },
         monitor: Arc::clone(&env.monitor),
+        held: Mutex::new(held),
     };
     let mut entry = log::begin(repository, if abort { "abort" } else { "resume" });
     entry.stack.clone_from(&begun.project);

@@ -12,7 +12,7 @@ use crate::stack::rollback::services::{Application, NewService};
 use crate::stack::rollback::wanted::{Part, Wanted};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The project as it runs, and as it is to run.
 pub(super) fn world_of(
@@ -58,6 +58,7 @@ pub(super) fn world_of(
         order,
         databases: Vec::new(),
         monitor: Arc::clone(&env.monitor),
+        held: Mutex::new(None),
     })
 }
 

@@ -43,6 +43,10 @@ pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observ
             }
             continue;
         }
+        if volumes::is_memory(observed, &found.engine_name) {
+            plan.line("volume", name, "skipped", "memory, gone with the last container that uses it");
+            continue;
+        }
         let mut item = match volumes::item(&found, observed) {
             Ok(item) => item,
             Err(reason) => {
@@ -84,6 +88,7 @@ fn describe(item: &VolumeItem, stops: &Stops) -> String {
     match &item.way {
         Way::Disk(_) => level.to_owned(),
         Way::Archive { .. } => format!("{level}; through the engine's archive API"),
+        Way::Helper => format!("{level}; through the engine's archive API, from a container made for it"),
     }
 }
 

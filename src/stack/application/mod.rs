@@ -10,6 +10,7 @@ pub mod dbdir;
 pub mod describe;
 mod folders;
 pub mod guard;
+mod helper;
 pub mod images;
 pub mod observe;
 pub mod plan;

@@ -64,6 +64,8 @@ pub enum Way {
         /// Where it has it.
         path: String,
     },
+    /// Through the engine, from a container that is made for it and never runs.
+    Helper,
 }
 
 /// A volume to be captured.

@@ -7,8 +7,9 @@
 
 use super::Error;
 use super::guard::{Downtime, Held, held};
+use super::helper::Helper;
 use super::observe::{Observed, is_active, is_one_off, service_of};
-use super::plan::{FolderItem, Plan, VolumeItem};
+use super::plan::{FolderItem, Plan, VolumeItem, Way};
 use super::project::Project;
 use super::select::{Stops, Writer};
 use super::take_engine::{take_databases, take_images};
@@ -264,6 +265,16 @@ fn take_volume(
         let body = observed.engine.read_archive(container, path, monitor).map_err(std::io::Error::other)?;
         Ok(Box::new(body))
     };
+    let helped = |source| capture::Error::Stream { path: item.name.clone(), source };
+    let helper = match (&item.way, observed) {
+        (Way::Helper, Some(observed)) => Some(Helper::begin(&observed.engine, &item.volume.name).map_err(helped)?),
+        _ => None,
+    };
+    let through = helper.as_ref().map(|helper| VolumeItem {
+        way: Way::Archive { container: helper.name.clone(), path: helper.place().to_owned() },
+        ..item.clone()
+    });
+    let item = through.as_ref().unwrap_or(item);
     let done = capture.capture(item, level, &open, &mut taken.needs, monitor)?;
     taken.files_changed += done.files_changed;
     taken.bytes_read += done.bytes_read;

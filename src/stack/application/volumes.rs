@@ -9,6 +9,7 @@ use super::project::Project;
 use super::select::Writer;
 use super::{dbdir, observe};
 use crate::docker::{Mount, Status, Volume};
+use crate::fs::is_mount_point;
 use crate::stack::compose::MountKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -104,13 +105,18 @@ pub fn writers(observed: &Observed, volume: &str) -> BTreeSet<Writer> {
 /// The volume as it can be read: from disk where that is this host's, or else through a container that has it.
 ///
 /// # Errors
-/// There is no way, and why.
+/// The engine does not have it.
 pub fn item(found: &Found, observed: &Observed) -> Result<VolumeItem, String> {
     let volume = observed.volumes.get(&found.engine_name).ok_or("the engine has no such volume")?;
-    let way = on_disk(volume, observed).or_else(|reason| through_container(found, observed).ok_or(reason))?;
+    let way = match on_disk(volume, observed) {
+        Some(way) => way,
+        None => through_container(found, observed).unwrap_or(Way::Helper),
+    };
     let databases = match &way {
         Way::Disk(path) => dbdir::recognise(path),
         Way::Archive { container, path } => database_in(observed, container, path),
+        // Nobody writes to it.
+        Way::Helper => Vec::new(),
     };
     Ok(VolumeItem {
         name: found.name.clone(),
@@ -124,37 +130,25 @@ pub fn item(found: &Found, observed: &Observed) -> Result<VolumeItem, String> {
     })
 }
 
-/// Where the volume lies on this host.
-fn on_disk(volume: &Volume, observed: &Observed) -> Result<Way, String> {
-    if !observed.local {
-        return Err("the engine's files are not on this host, and no container has the volume".to_owned());
-    }
-    if volume.driver != "local" {
-        return Err(format!("its driver is {}, and no container has it", volume.driver));
-    }
-    if !rustix::process::geteuid().is_root() {
-        return Err("only root can read the engine's files, and no container has the volume".to_owned());
-    }
-    let path = &volume.mountpoint;
-    if !volume.options.is_empty() && !is_mounted(path) {
-        // The driver mounts it only while a container uses it: the folder is empty until then.
-        let bind = volume.options.get("o").is_some_and(|o| o.split(',').any(|word| word == "bind"));
-        return match volume.options.get("device").map(PathBuf::from).filter(|device| bind && device.is_dir()) {
-            Some(device) => Ok(Way::Disk(device)),
-            None => Err("it is mounted only while a container uses it, and none does".to_owned()),
-        };
-    }
-    match std::fs::read_dir(path) {
-        Ok(_) => Ok(Way::Disk(path.clone())),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-    }
+/// True if the volume's content is gone with the last container that uses it.
+pub fn is_memory(observed: &Observed, volume: &str) -> bool {
+    let options = observed.volumes.get(volume).filter(|volume| volume.driver == "local").map(|volume| &volume.options);
+    options.and_then(|options| options.get("type")).is_some_and(|kind| kind == "tmpfs")
 }
 
-/// True if another file system is mounted there.
-fn is_mounted(path: &std::path::Path) -> bool {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let wanted = path.display().to_string();
-    mounts.lines().any(|line| line.split(' ').nth(4) == Some(&wanted))
+/// Where the volume lies on this host, if it can be read there.
+fn on_disk(volume: &Volume, observed: &Observed) -> Option<Way> {
+    if !observed.local || volume.driver != "local" || !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let path = &volume.mountpoint;
+    if !volume.options.is_empty() && !is_mount_point(path) {
+        // The driver mounts it only while a container uses it: the folder is empty until then.
+        let bind = volume.options.get("o").is_some_and(|o| o.split(',').any(|word| word == "bind"));
+        let device = volume.options.get("device").map(PathBuf::from);
+        return device.filter(|device| bind && device.is_dir()).map(Way::Disk);
+    }
+    std::fs::read_dir(path).ok().map(|_| Way::Disk(path.clone()))
 }
 
 fn through_container(found: &Found, observed: &Observed) -> Option<Way> {

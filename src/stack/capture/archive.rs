@@ -16,6 +16,7 @@ use crate::repo::manifest::{Level, SourceEntry, SourceKind};
 use crate::repo::needs::Needs;
 use crate::repo::writer::{PackRef, Session};
 use crate::repo::{self, Repository};
+use crate::stack::files::place::UNFINISHED_PREFIX;
 use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -113,6 +114,10 @@ fn unpack(
         let Some(path) = below(top, &path) else {
             return Err(io::Error::other(format!("{} lies outside of the folder", shown(&path))));
         };
+        // What a restore that is at work has put there is not the volume's own.
+        if path.starts_with(UNFINISHED_PREFIX.as_bytes()) {
+            continue;
+        }
         if !is_valid_path(&path) {
             return Err(io::Error::other(format!("{} is no path inside the folder", shown(&path))));
         }

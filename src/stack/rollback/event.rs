@@ -59,6 +59,8 @@ pub enum Staged {
     Container(String),
     /// A tag of an image.
     Tag(String),
+    /// Volumes that are mounted as long as a restore is at work ([`super::hold`]).
+    Held(Vec<String>),
 }
 
 /// One line.

@@ -19,6 +19,7 @@
 
 pub mod compose_call;
 mod event;
+pub mod hold;
 pub mod journal;
 pub mod origin;
 pub mod ports;
@@ -28,6 +29,7 @@ mod raw_path;
 pub mod services;
 mod stage_databases;
 pub mod stage_files;
+mod stage_held;
 mod stage_images;
 mod stage_inputs;
 pub mod stage_volumes;

@@ -7,7 +7,8 @@
 use super::probes::listed;
 use super::services::engine_error;
 use super::stage_databases::DatabasePart;
-use super::stage_files::{Differences, Folder, make_stage};
+use super::stage_files::{Folder, FolderPart, make_stage};
+use super::stage_held::{HeldPart, is_exchanged, present};
 use super::stage_volumes::VolumeTarget;
 use super::wanted::{Wanted, project_folder};
 use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
@@ -19,20 +20,15 @@ use crate::repo::manifest::{Authority, Detail, ImageDetail, Manifest, SourceEntr
 use crate::repo::reader::Reader;
 use crate::stack::application::observe::{PROJECT, is_active};
 use crate::stack::compose::selection::{DEFAULT_FILES, OVERRIDES};
+use crate::stack::files::Disk;
 use crate::stack::source::image::load_image;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Lines of changes that are told for one folder.
 const LINES_MAX: usize = 20;
-
-/// A folder and what differs in it.
-struct FolderPart<'m> {
-    folder: Folder<'m>,
-    differences: Differences,
-    stage: PathBuf,
-}
 
 /// A volume.
 pub(super) struct VolumePart<'m> {
@@ -54,6 +50,9 @@ pub struct Plan<'m> {
     pub(super) restore: String,
     folders: Vec<FolderPart<'m>>,
     pub(super) volumes: Vec<VolumePart<'m>>,
+    pub(super) held: Vec<HeldPart<'m>>,
+    /// What differs in those, once they are mounted.
+    pub(super) in_held: OnceCell<Vec<FolderPart<'m>>>,
     pub(super) databases: Vec<DatabasePart<'m>>,
     pub(super) images: Vec<ImagePart<'m>>,
     /// When the folders were compared, seconds since 1970.
@@ -99,6 +98,8 @@ impl<'a> Planner<'a> {
             restore: self.restore.to_owned(),
             folders: Vec::new(),
             volumes: Vec::new(),
+            held: Vec::new(),
+            in_held: OnceCell::new(),
             databases: Vec::new(),
             images: Vec::new(),
             compared_at: jiff::Timestamp::now().as_second(),
@@ -140,7 +141,7 @@ impl<'a> Planner<'a> {
         };
         let is_project = project_folder(self.manifest).is_some_and(|project| std::ptr::eq(project, source));
         let inputs = if is_project { project_inputs().collect() } else { Vec::new() };
-        let folder = Folder { source, root, only: wanted.only.clone(), inputs, workers: self.workers };
+        let folder = Folder { source, root, only: wanted.only.clone(), inputs, exact: false, workers: self.workers };
         let differences = folder.differences(reader, None, self.monitor)?;
         let stage = stage_of(&folder.root, self.restore)?;
         let line = |sign: &str, path: &[u8]| format!("{sign} {}/{}", folder.root.display(), shown(path));
@@ -152,12 +153,17 @@ impl<'a> Planner<'a> {
             plan.changes.push(format!("… and {more} more in {}", folder.root.display()));
         }
         plan.need(&folder.root, differences.bytes)?;
-        plan.folders.push(FolderPart { folder, differences, stage });
+        let before = stage.starts_with(&folder.root).then(|| Disk.attributes(&folder.root)).transpose()?;
+        plan.folders.push(FolderPart { folder, differences, stage, before });
         Ok(())
     }
 
     pub(super) fn volume(&self, plan: &mut Plan<'a>, source: &'a SourceEntry, detail: &'a VolumeDetail) -> Result<()> {
         let current = if detail.anonymous { self.current_volume(detail)? } else { None };
+        if !is_exchanged(detail) {
+            let name = current.as_deref().unwrap_or(&detail.volume);
+            return self.held_volume(plan, source, detail, name, present(self, name)?.as_ref());
+        }
         let target = VolumeTarget::find(self.engine, detail, current.as_deref())?;
         self.refuse_foreign(&target.volume)?;
         match &target.present {
@@ -237,6 +243,7 @@ impl Plan<'_> {
         let same = |part: &FolderPart<'_>| part.differences.changed.is_empty() && part.differences.gone.is_empty();
         self.folders.iter().all(same)
             && self.volumes.is_empty()
+            && self.held.is_empty()
             && self.databases.is_empty()
             && self.images.iter().all(|part| part.is_there && part.tags.is_empty())
     }
@@ -272,7 +279,13 @@ impl Plan<'_> {
         let volumes = self.volumes.iter().map(|part| part.target.staged(&self.restore));
         let images = self.images.iter().enumerate().filter(|(_, part)| !part.is_there);
         let images = images.map(|(number, _)| Staged::Tag(self.held_tag(number)));
-        folders.chain(late).chain(volumes).chain(images).chain(self.staged_databases()).collect()
+        let others = self.staged_databases().into_iter().chain(self.staged_held());
+        folders.chain(late).chain(volumes).chain(images).chain(others).collect()
+    }
+
+    /// The folders, and the mounted volumes, which are changed as folders are.
+    fn all_folders(&self) -> impl Iterator<Item = &FolderPart<'_>> {
+        self.folders.iter().chain(self.in_held.get().into_iter().flatten())
     }
 
     /// The tag that keeps a loaded image until it has its own.
@@ -313,10 +326,10 @@ impl Plan<'_> {
             swaps.extend(made);
         }
         swaps.extend(self.load_databases(planner, reader, &images)?);
-        for part in &self.folders {
+        for part in self.all_folders() {
             part.folder.stage(reader, &part.differences.changed, &part.stage, planner.monitor)?;
             let at = |path: &[u8]| join(&part.stage, path);
-            swaps.extend(part.folder.swaps(&part.differences, &at, &part.stage)?);
+            swaps.extend(part.swaps(&part.differences, &at)?);
         }
         Ok(swaps)
     }
@@ -327,7 +340,7 @@ impl Plan<'_> {
     /// # Errors
     /// Something cannot be restored.
     pub fn refresh(&self, planner: &Planner<'_>, reader: &mut Reader<'_>, before: &[Swap]) -> Result<Vec<Swap>> {
-        let of_folders: BTreeSet<&Path> = self.folders.iter().map(|part| part.folder.root.as_path()).collect();
+        let of_folders: BTreeSet<&Path> = self.all_folders().map(|part| part.folder.root.as_path()).collect();
         let is_of_folder = |swap: &&Swap| {
             let live = match swap {
                 Swap::Exchange { live, .. } | Swap::Come { live, .. } | Swap::Go { live, .. } => live,
@@ -337,7 +350,7 @@ impl Plan<'_> {
             !self.is_database(live) && of_folders.iter().any(|root| live.starts_with(root))
         };
         let mut swaps: Vec<Swap> = before.iter().filter(|swap| !is_of_folder(swap)).cloned().collect();
-        for part in &self.folders {
+        for part in self.all_folders() {
             let known = Some((&part.differences, self.compared_at));
             let now = part.folder.differences(reader, known, planner.monitor)?;
             let new: BTreeSet<Vec<u8>> = now.changed.difference(&part.differences.changed).cloned().collect();
@@ -348,14 +361,14 @@ impl Plan<'_> {
                 part.folder.stage(reader, &new, &late, planner.monitor)?;
             }
             let at = |path: &[u8]| join(if new.contains(path) { &late } else { &part.stage }, path);
-            swaps.extend(part.folder.swaps(&now, &at, &part.stage)?);
+            swaps.extend(part.swaps(&now, &at)?);
         }
         Ok(swaps)
     }
 }
 
 /// Where what differs only since the first comparison waits.
-fn late(stage: &Path) -> PathBuf {
+pub(super) fn late(stage: &Path) -> PathBuf {
     let mut name = stage.as_os_str().to_owned();
     name.push("-late");
     name.into()

@@ -1,11 +1,12 @@
 //! A project's services, images and files as a transaction acts on them: through the engine and the Compose tool.
 
 use super::compose_call::{Call, Place, Wanted, call_of, up_alike};
+use super::hold::Held;
 use super::origin::{Origin, bring_back, made_by_tool};
 use super::probes::Probes;
 use super::{Error, Ran, Result, Side, Staged, World};
 use crate::docker::Container;
-use crate::monitor::{Monitor, Unit, Warning};
+use crate::monitor::{Monitor, Unit, Warning, lock};
 use crate::repo::entry::Meta;
 use crate::repo::manifest::DatabaseDetail;
 use crate::stack::application::observe::{is_active, service_of};
@@ -14,7 +15,7 @@ use crate::stack::health::{Check, Proof, ROWS, STEADY, TIMEOUT, checks_of_labels
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A service of the new state.
@@ -53,6 +54,8 @@ pub struct Application {
     pub databases: Vec<DatabaseDetail>,
     /// Shows what is done.
     pub monitor: Arc<dyn Monitor>,
+    /// Volumes that are mounted only as long as this is here.
+    pub held: Mutex<Option<Held>>,
 }
 
 pub(super) fn engine_error(subject: &str, error: &crate::docker::Error) -> Error {
@@ -249,6 +252,10 @@ impl World for Application {
         let engine = &self.probes.engine;
         let (subject, done) = match staged {
             Staged::Path(path) => return Ok(Disk.remove(path)?),
+            Staged::Held(_) => {
+                *lock(&self.held) = None;
+                return Ok(());
+            }
             Staged::Volume(name) => (format!("volume {name}"), engine.remove_volume(name)),
             Staged::Container(name) => (format!("container {name}"), engine.remove_container(name, true, true)),
             Staged::Tag(tag) => (format!("image {tag}"), engine.remove_image(tag).map(drop)),

@@ -13,9 +13,8 @@ use super::probes::listed;
 use super::services::engine_error;
 use super::stage_files::make_stage;
 use super::stage_inputs::{inputs_of, mounted};
-use super::stage_volumes::{NO_CONTAINER, exchange, same_device};
+use super::stage_volumes::{NO_CONTAINER, exchange, make_volume, same_device};
 use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
-use crate::docker::{Engine, NewVolume};
 use crate::monitor::Unit;
 use crate::repo::manifest::{DatabaseDetail, Detail, SourceEntry};
 use crate::repo::reader::Reader;
@@ -288,7 +287,8 @@ impl Plan<'_> {
                     binds.push(format!("{}:{}", stage.display(), target.display()));
                 }
                 Place::Volume { .. } => {
-                    make_volume(planner.engine, &part.mount)?;
+                    let mount = &part.mount;
+                    make_volume(planner.engine, &mount.name, &mount.driver, &mount.options, &mount.labels)?;
                     binds.push(format!("{}:{}", part.mount.name, part.mount.target.display()));
                 }
             }
@@ -340,17 +340,6 @@ impl DatabasePart<'_> {
         }
         Ok(())
     }
-}
-
-fn make_volume(engine: &Engine, mount: &ServerMount) -> Result<()> {
-    let new = NewVolume {
-        name: mount.name.clone(),
-        driver: if mount.driver.is_empty() { "local".to_owned() } else { mount.driver.clone() },
-        options: mount.options.clone(),
-        labels: mount.labels.clone(),
-    };
-    let failed = |error: crate::docker::Error| engine_error(&format!("volume {}", mount.name), &error);
-    engine.create_volume(&new).map(drop).map_err(failed)
 }
 
 /// What went wrong with a database, named `subject`.

@@ -6,7 +6,7 @@
 //!
 //! The first comparison is made while services run. Once they stand still, what was touched since is compared again.
 
-use super::{Error, Result, Swap};
+use super::{Error, Result, STAGE_PREFIX, Swap};
 use crate::monitor::Monitor;
 use crate::repo::entry::{Entry, Extent, Meta, Node, shown};
 use crate::repo::manifest::SourceEntry;
@@ -35,6 +35,8 @@ pub struct Folder<'a> {
     pub only: Vec<Vec<u8>>,
     /// Names in it that go aside if the snapshot does not have them.
     pub inputs: Vec<&'static str>,
+    /// True if everything goes aside that the snapshot does not have.
+    pub exact: bool,
     /// Threads.
     pub workers: usize,
 }
@@ -78,6 +80,7 @@ impl Folder<'_> {
             found: Differences::default(),
             new_below: None,
             seen: BTreeSet::new(),
+            all: BTreeSet::new(),
             folders: BTreeMap::new(),
         };
         let mut walker = TreeWalker::new(&self.source.tree);
@@ -168,6 +171,34 @@ impl Folder<'_> {
     }
 }
 
+/// A folder and what differs in it.
+pub(super) struct FolderPart<'m> {
+    pub(super) folder: Folder<'m>,
+    pub(super) differences: Differences,
+    pub(super) stage: PathBuf,
+    /// What the folder was before anything was made ready in it.
+    pub(super) before: Option<Meta>,
+}
+
+impl FolderPart<'_> {
+    /// The swaps, with the attributes that the folder itself had before.
+    pub(super) fn swaps(&self, differences: &Differences, stage_of: &dyn Fn(&[u8]) -> PathBuf) -> Result<Vec<Swap>> {
+        let mut swaps = self.folder.swaps(differences, stage_of, &self.stage)?;
+        let Some(before) = &self.before else { return Ok(swaps) };
+        let root = &self.folder.root;
+        for swap in &mut swaps {
+            if let Swap::Attributes { path, old, .. } = swap
+                && path == root
+            {
+                *old = before.into();
+                return Ok(swaps);
+            }
+        }
+        swaps.push(Swap::Attributes { path: root.clone(), old: before.into(), new: before.into() });
+        Ok(swaps)
+    }
+}
+
 /// Makes a folder for things that wait, closed to others.
 ///
 /// # Errors
@@ -187,6 +218,8 @@ struct Comparison<'a, 'r> {
     new_below: Option<Vec<u8>>,
     /// Names at the top of the snapshot.
     seen: BTreeSet<Vec<u8>>,
+    /// All paths of the snapshot, if what it does not have goes aside.
+    all: BTreeSet<Vec<u8>>,
     /// Folders that are there.
     folders: BTreeMap<Vec<u8>, Meta>,
 }
@@ -195,6 +228,9 @@ impl Comparison<'_, '_> {
     fn entry(&mut self, entry: Entry) -> Result<()> {
         if !entry.path.contains(&b'/') {
             self.seen.insert(entry.path.clone());
+        }
+        if self.folder.exact {
+            self.all.insert(entry.path.clone());
         }
         if let Some(above) = &self.new_below {
             if is_below(above, &entry.path) {
@@ -285,6 +321,9 @@ impl Comparison<'_, '_> {
                 }
             }
         }
+        if self.folder.exact {
+            self.found.gone.extend(self.others()?);
+        }
         for database in &self.folder.source.sqlite {
             let changed: Vec<Vec<u8>> =
                 self.found.changed.iter().filter(|path| shown(path) == *database).cloned().collect();
@@ -303,6 +342,27 @@ impl Comparison<'_, '_> {
             }
         }
         Ok(self.found)
+    }
+}
+
+impl Comparison<'_, '_> {
+    /// What is there and the snapshot does not have, each the topmost.
+    fn others(&self) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        for folder in self.folders.keys() {
+            let at = self.folder.at(folder);
+            let failed = |source| Error::state("look into", &at, source);
+            for entry in std::fs::read_dir(&at).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let name = name.as_bytes();
+                let path = if folder.is_empty() { name.to_vec() } else { [folder, &b"/"[..], name].concat() };
+                let is_stage = folder.is_empty() && name.starts_with(STAGE_PREFIX.as_bytes());
+                if !is_stage && !self.all.contains(&path) {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -1,9 +1,8 @@
 //! Making a volume's part of a restore ready: its content is restored in full beside the present one, on the same
 //! file system, and the two folders change places.
 //!
-//! A volume that is not there any more is made anew, with its labels and options, so that Compose takes it for its
-//! own. Only volumes of the driver `local` without options lie where two folders can change places; others are
-//! refused before anything is done.
+//! A volume that is not there any more is made anew, with its labels, so that Compose takes it for its own. Only volumes
+//! of the driver `local` without options lie where two folders can change places; see [`super::stage_held`] for others.
 
 use super::stage_files::make_stage;
 use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
@@ -13,6 +12,7 @@ use crate::repo::manifest::{SourceEntry, VolumeDetail};
 use crate::repo::reader::Reader;
 use crate::stack::files::Disk;
 use crate::stack::restore::{FolderRestore, restore_folder};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Why an anonymous volume cannot come back without a container that has one: nobody would mount it.
@@ -40,16 +40,6 @@ impl VolumeTarget {
         if detail.anonymous && current.is_none() {
             return Err(refused(NO_CONTAINER.to_owned()));
         }
-        let is_plain = |driver: &str, options: usize| (driver.is_empty() || driver == "local") && options == 0;
-        if !is_plain(&detail.driver, detail.options.len()) {
-            let message = format!(
-                "it is of the driver {}{}, and such volumes are not restored in place: bring the other parts back with \
-                 --only; --target writes its files",
-                detail.driver,
-                if detail.options.is_empty() { "" } else { " with options" }
-            );
-            return Err(refused(message));
-        }
         let found = match engine.volume(name) {
             Ok(found) => found,
             Err(error) if error.is_not_found() => {
@@ -58,7 +48,12 @@ impl VolumeTarget {
             Err(error) => return Err(refused(error.to_string())),
         };
         if !is_plain(&found.driver, found.options.len()) {
-            return Err(refused(format!("a volume of this name exists with the driver {}", found.driver)));
+            let message = format!(
+                "a volume of this name exists with the driver {}{}: bring the other parts back with --only, or remove it first",
+                found.driver,
+                if found.options.is_empty() { "" } else { " and options" }
+            );
+            return Err(refused(message));
         }
         let present = folder_of(&found)?;
         if !present.parent().is_some_and(|parent| same_device(&present, parent)) {
@@ -101,22 +96,39 @@ impl VolumeTarget {
                 exchange(live, &stage).map(Some)
             }
             _ => {
-                let new = NewVolume {
-                    name: self.volume.clone(),
-                    driver: "local".to_owned(),
-                    options: detail.options.clone(),
-                    labels: detail.labels.clone(),
-                };
-                let refused = |error: crate::docker::Error| Error::Engine {
-                    subject: format!("volume {}", self.volume),
-                    message: error.to_string(),
-                };
-                let made = engine.create_volume(&new).map_err(refused)?;
+                let made = make_volume(engine, &self.volume, &detail.driver, &detail.options, &detail.labels)?;
                 fill(reader, source, &folder_of(&made)?, monitor)?;
                 Ok(None)
             }
         }
     }
+}
+
+/// True if a volume lies where two folders can change places.
+pub(super) fn is_plain(driver: &str, options: usize) -> bool {
+    (driver.is_empty() || driver == "local") && options == 0
+}
+
+/// Makes a volume that is not there.
+///
+/// # Errors
+/// The engine or the driver refuses.
+pub(super) fn make_volume(
+    engine: &Engine,
+    name: &str,
+    driver: &str,
+    options: &BTreeMap<String, String>,
+    labels: &BTreeMap<String, String>,
+) -> Result<Volume> {
+    let new = NewVolume {
+        name: name.to_owned(),
+        driver: if driver.is_empty() { "local".to_owned() } else { driver.to_owned() },
+        options: options.clone(),
+        labels: labels.clone(),
+    };
+    let failed =
+        |error: crate::docker::Error| Error::Engine { subject: format!("volume {name}"), message: error.to_string() };
+    engine.create_volume(&new).map_err(failed)
 }
 
 /// The swap of two folders.

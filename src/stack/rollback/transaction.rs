@@ -241,16 +241,23 @@ impl<'a> Transaction<'a> {
                 Leftover::Tag(tag) => note(self.world.untag(tag)),
             }
         }
-        for staged in self.journal.staged() {
+        // What lies in a volume goes before the volume does, and that is no longer mounted then.
+        let (mounts, staged): (Vec<Staged>, Vec<Staged>) =
+            self.journal.staged().into_iter().partition(|staged| matches!(staged, Staged::Held(_) | Staged::Volume(_)));
+        for staged in staged {
             let holds_kept = matches!(&staged, Staged::Path(path) if places.iter().any(|kept| kept.starts_with(path)));
-            // A volume that was made for the new state is the new state.
-            let is_live = side == Side::New && matches!(staged, Staged::Volume(_));
-            if !holds_kept && !is_live {
+            if !holds_kept {
                 note(self.world.discard(&staged));
             }
         }
         for swap in self.journal.swaps().iter().filter(|swap| swap.comes_last()) {
             note(swap.bring(side, self.world));
+        }
+        let (held, volumes): (Vec<Staged>, Vec<Staged>) =
+            mounts.into_iter().partition(|staged| matches!(staged, Staged::Held(_)));
+        // A volume that was made for the new state is the new state.
+        for staged in held.into_iter().chain(volumes.into_iter().filter(|_| side == Side::Old)) {
+            note(self.world.discard(&staged));
         }
         (left, kept)
     }

@@ -12,8 +12,9 @@ use crate::repo::state::StateWriter;
 use crate::repo::writer::{PackRef, Session};
 use crate::stack::application::{VolumeItem, Way};
 use crate::stack::capture::archive::capture_archive;
-use crate::stack::capture::{FolderOptions, Result, capture_folder};
+use crate::stack::capture::{Error, FolderOptions, Result, capture_folder};
 use crate::stack::files::Excludes;
+use crate::stack::files::place::UNFINISHED_PREFIX;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ impl VolumeCapture<'_, '_> {
             Way::Disk(path) => {
                 let options = FolderOptions {
                     name: item.name.clone(),
-                    exclude: Excludes::default(),
+                    // What a restore that is at work has put there is not the volume's own.
+                    exclude: Excludes::new(&[format!("/{UNFINISHED_PREFIX}*")])?,
                     one_file_system: true,
                     skip: self.skip.clone(),
                     state: self.state.clone(),
@@ -77,6 +79,10 @@ impl VolumeCapture<'_, '_> {
                     bytes_read: done.bytes_read,
                     state: Some(done.state),
                 })
+            }
+            // Whoever calls makes the container first.
+            Way::Helper => {
+                Err(Error::Stream { path: item.name.clone(), source: std::io::Error::other("no container has it") })
             }
             Way::Archive { container, path } => {
                 monitor.phase("reading", Unit::Bytes, None);

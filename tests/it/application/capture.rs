@@ -150,6 +150,75 @@ fn through_the_engine_a_volume_is_captured_as_it_is_on_disk() {
     assert_eq!(files(&app.sandbox, &disk, None), files(&other, &archive, Some("mine")));
 }
 
+/// Lets an engine's socket be reached by TCP, as an engine on another host is; gives the address.
+fn from_afar() -> String {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixStream;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = UnixStream::connect("/var/run/docker.sock").expect("the engine");
+            let (mut from, mut to) = (near.try_clone().expect("a stream"), far.try_clone().expect("a stream"));
+            let (mut back, mut home) = (far, near);
+            std::thread::spawn(move || {
+                let _ended = std::io::copy(&mut from, &mut to);
+                let _closed = to.shutdown(std::net::Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let _ended = std::io::copy(&mut back, &mut home);
+                let _closed = home.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    format!("tcp://{address}")
+}
+
+#[test]
+fn an_engine_on_another_host_gives_its_volumes_through_its_archive_api() {
+    need!(docker(), root());
+    let app = app("afar");
+    // A volume of the project that no container has.
+    struct Loose(String);
+    impl Drop for Loose {
+        fn drop(&mut self) {
+            let _gone = Command::new("docker").args(["volume", "rm", "-f", &self.0]).output();
+        }
+    }
+    let volume = Loose(format!("{}_loose", app.name));
+    let label = format!("com.docker.compose.project={}", app.name);
+    let loose = ["volume", "create", "--label", &label, "--label", "com.docker.compose.volume=loose"];
+    output(Command::new("docker").args(loose).arg(&volume.0));
+    app.sandbox.init();
+    let dir = app.dir.display().to_string();
+    let address = from_afar();
+    let afar = |args: &[&str]| {
+        let mut command = app.sandbox.snap_command(&[&["create", &dir, "--json", "--only", "volume"], args].concat());
+        command.env("DOCKER_HOST", &address);
+        let run = crate::snap::run(command, crate::snap::WATCHDOG).expect("a run");
+        assert_eq!(run.code, exit::DONE, "{run}");
+        run.json()
+    };
+    let reason = |report: &Value, what: &str| {
+        let line = report["coverage"].as_array().expect("a list").iter().find(|line| line["what"] == what);
+        line.unwrap_or_else(|| panic!("no {what} in {report}"))["reason"].as_str().expect("a text").to_owned()
+    };
+    let report = afar(&["--plan"]);
+    assert!(reason(&report, "media").ends_with("through the engine's archive API"), "{report}");
+    assert!(reason(&report, "loose").ends_with("archive API, from a container made for it"), "{report}");
+    let report = afar(&[]);
+    let id = report["snapshot"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(app.sandbox.must(&format!("show {id}:volumes/media/sub/a"), exit::DONE).stdout, "hello\n");
+    let levels: Vec<&Value> =
+        report["snapshot"]["sources"].as_array().expect("a list").iter().map(|s| &s["name"]).collect();
+    assert_eq!(levels, ["loose", "media"]);
+    // Where its files are not, nothing is brought back.
+    let mut command = app.sandbox.snap_command(&["restore", &id, "--yes"]);
+    command.env("DOCKER_HOST", &address);
+    let run = crate::snap::run(command, crate::snap::WATCHDOG).expect("a run");
+    assert!(run.code == exit::USAGE && run.stderr.contains("on the host of its engine"), "{run}");
+}
+
 #[test]
 fn an_application_comes_back_as_plain_files() {
     need!(docker(), root());

@@ -18,14 +18,14 @@ fn steps() -> &'static [&'static str] {
     if std::env::var_os("SNAP_KILLS").is_some_and(|value| value == "all") { &ALL } else { &SHARE }
 }
 
-fn journal(app: &App) -> Option<PathBuf> {
+pub(super) fn journal(app: &App) -> Option<PathBuf> {
     let folder = app.sandbox.home().join(".local/share/snap/restores");
     let mut entries = std::fs::read_dir(folder).ok()?;
     entries.find_map(|entry| Some(entry.ok()?.path().join("journal")).filter(|path| path.exists()))
 }
 
 /// Begins a restore and kills it as soon as its journal has the step.
-fn killed_at(app: &App, step: &str) {
+pub(super) fn killed_at(app: &App, step: &str) {
     let mut command = app.sandbox.snap_command(&["restore", "good", "--yes"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program");

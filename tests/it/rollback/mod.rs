@@ -5,6 +5,7 @@ mod drills;
 mod kills;
 mod refusals;
 mod tables;
+mod volumes;
 
 use crate::application::App;
 use serde_json::Value;

@@ -142,25 +142,6 @@ fn a_disk_without_room_for_what_is_made_ready() {
 }
 
 #[test]
-fn a_volume_with_options_of_its_driver() {
-    need!(root(), docker());
-    let place = tempfile::tempdir().expect("a folder");
-    let options = format!("driver_opts: {{type: none, o: bind, device: '{}'}}", place.path().display());
-    let volumes = format!("volumes: {{odd: {{{options}}}}}\n");
-    let compose = format!("services: {{web: {{image: IMAGE, {SLEEP}, volumes: ['odd:/odd']}}}}\n{volumes}");
-    let app = started("options", &compose);
-    app.exec("web", "echo kept > /odd/file");
-    snapshot(&app, "good");
-    app.write(".env", "GREETING=other\n");
-    app.exec("web", "echo changed > /odd/file");
-    refused(&app, "good", exit::FAILED, &["volume", "_odd", "with options", "--only"]);
-    assert_eq!(app.exec("web", "cat /odd/file"), "changed\n");
-    // Everything else comes back without it.
-    restore(&app, "good --only files --yes", exit::DONE);
-    assert_eq!(std::fs::read_to_string(app.dir.join(".env")).expect("a file"), "GREETING=hello\n");
-}
-
-#[test]
 fn what_the_older_tool_has_started_it_starts_again() {
     need!(root(), docker(), program("docker-compose"));
     let app = App::new("roll-older", COMPOSE);

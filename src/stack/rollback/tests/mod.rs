@@ -154,7 +154,7 @@ impl World for Toy {
                 Staged::Volume(name) => {
                     self.engine.borrow_mut().volumes.remove(name);
                 }
-                Staged::Container(_) | Staged::Tag(_) => {}
+                Staged::Container(_) | Staged::Tag(_) | Staged::Held(_) => {}
             }
             Ok(())
         })
