@@ -84,6 +84,33 @@ fn both_tools_and_reading_give_the_same_model() {
     }
 }
 
+#[test]
+fn what_a_project_includes_is_told_alike_by_the_tool_and_by_reading() {
+    need!(program("docker"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = std::fs::canonicalize(dir.path()).expect("a folder").join("including");
+    let web = "web: {image: 'web:1', configs: [c], volumes: ['./conf:/conf', 'vol:/v'], depends_on: [inner]}";
+    write(
+        &root,
+        "compose.yaml",
+        &format!("include: [sub/inc.yaml]\nservices: {{{web}}}\nconfigs: {{c: {{file: ./c.conf}}}}\n"),
+    );
+    write(
+        &root,
+        "sub/inc.yaml",
+        "services: {inner: {image: 'inner:1', volumes: ['./data:/data', 'vol:/v']}}\nvolumes: {vol: {}}\n",
+    );
+    write(&root, "c.conf", "x\n");
+    let selection = Selection { directory: root.clone(), ..Selection::default() }.complete(|_| None);
+    let told = comparable(Tool::find(ToolChoice::Plugin).expect("a tool").model(&selection).expect("a model"));
+    assert_eq!(told, comparable(fallback::model(&selection).expect("a model")));
+    let mounts = &told.services["inner"].mounts;
+    assert!(
+        mounts.iter().any(|mount| mount.target == "/data") && told.volumes["vol"].name == "including_vol",
+        "{mounts:?}"
+    );
+}
+
 /// A project with every kind of thing, some of it in the folder `elsewhere`.
 fn every_kind_of_thing(elsewhere: &str) -> String {
     format!(

@@ -3,6 +3,7 @@
 mod databases;
 mod drills;
 mod kills;
+mod loading;
 mod refusals;
 mod tables;
 mod volumes;
