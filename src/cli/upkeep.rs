@@ -6,7 +6,7 @@ use super::render::Output;
 use super::run::{scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
-use crate::commands::prune::PruneOptions;
+use crate::commands::prune::{DELAY_SECONDS, PruneOptions};
 use crate::commands::replicate::Replica;
 use crate::commands::settings::{self, parse_age, parse_bytes};
 use crate::commands::{self, Env, Result};
@@ -19,10 +19,11 @@ use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub(super) const FORGET_HELP: &str = "Examples: snap forget --keep-daily 14 --keep-monthly 12 --dry-run · snap forget 7f3a9c21\n\
+pub(super) const FORGET_HELP: &str = "Examples: snap forget --keep-daily 14 --keep-monthly 12 --dry-run · snap forget --prune · snap forget 7f3a9c21\n\
         The policy of [retention] in snap.toml counts where no --keep-… is given. What is forgotten is there until\n\
-        snap prune removes it; snap undelete takes it back until then.\n\
-        Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there (--yes confirms) · \
+        snap prune removes it; snap undelete takes it back until then. With --prune, one line a night does both; \
+        where something looks wrong, nothing is pruned.\n\
+        Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there, or prune refused (--yes confirms) · \
         2 no policy, no such snapshot, or the last complete one · 11 only an owner can forget";
 
 pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prune\n\
@@ -54,6 +55,9 @@ pub struct ForgetArgs {
     /// What looks wrong has been looked at: forget all the same
     #[arg(long)]
     pub yes: bool,
+    /// Then prune, as snap prune does; --yes counts for both
+    #[arg(long)]
+    pub prune: bool,
 }
 
 /// Rules of retention, for each host and stack; a snapshot stays if any of them keeps it.
@@ -143,12 +147,14 @@ pub(super) fn forget(env: &Env, args: &ForgetArgs, output: Output) -> Result<Exi
         policy: args.policy.policy(!args.ids.is_empty())?,
         dry_run: args.dry_run,
         confirmed: args.yes,
+        prune: args.prune.then_some(PruneOptions { delay_seconds: DELAY_SECONDS, confirmed: args.yes, dry_run: false }),
     };
     with_repository(env, |repository| {
         let report = commands::forget::forget(env, repository, &options)?;
-        let held = report.stacks.iter().any(|stack| stack.held);
-        let exit = if held && !report.dry_run { Exit::Failed } else { Exit::Done };
-        Ok(output.give(&report, exit, |out, style| forget_text(out, style, &report)))
+        let held = report.stacks.iter().any(|stack| stack.held) && !report.dry_run;
+        let refused = report.prune.as_ref().is_some_and(|prune| prune.refused);
+        let exit = if held || refused { Exit::Failed } else { Exit::Done };
+        Ok(output.give(&report, exit, |out, style| forget_text(out, style, &report, args.prune)))
     })
 }
 
@@ -162,7 +168,7 @@ pub(super) fn undelete(env: &Env, ids: &[String], output: Output) -> Result<Exit
 pub(super) fn prune(env: &Env, args: &PruneArgs, output: Output) -> Result<Exit> {
     let options = PruneOptions { dry_run: args.dry_run, delay_seconds: parse_age(&args.delay)?, confirmed: args.yes };
     with_repository(env, |repository| {
-        let report = commands::prune::prune(env, repository, &options)?;
+        let report = commands::prune::prune(env, repository, &options, &[])?;
         let exit = if report.refused { Exit::Failed } else { Exit::Done };
         Ok(output.give(&report, exit, |out, style| prune_text(out, style, &report)))
     })
@@ -278,7 +284,7 @@ fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-fn forget_text(out: &mut String, style: Style, report: &ForgetReport) {
+fn forget_text(out: &mut String, style: Style, report: &ForgetReport, wants_prune: bool) {
     for stack in &report.stacks {
         stack_text(out, style, stack);
     }
@@ -294,6 +300,13 @@ fn forget_text(out: &mut String, style: Style, report: &ForgetReport) {
             let _ = writeln!(out, "{} {count} forgotten", style.good("✓"));
             let _ = writeln!(out, "  to take one back:  snap undelete ID");
         }
+    }
+    match &report.prune {
+        Some(prune) => prune_text(out, style, prune),
+        None if wants_prune => {
+            let _ = writeln!(out, "  nothing was pruned: something looks wrong");
+        }
+        None => {}
     }
 }
 

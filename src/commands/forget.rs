@@ -2,10 +2,12 @@
 
 use super::env::{host_name, now_text};
 use super::list::ListedSnapshot;
+use super::prune::{PruneOptions, prune};
 use super::{Env, Error, Result};
 use crate::id::SnapshotId;
 use crate::repo::forget::{Forgetting, select_forgotten};
 use crate::repo::mark::{ForgottenSnapshot, Stamp};
+use crate::repo::prune::PruneReport;
 use crate::repo::retention::{Candidate, Policy, Verdict, judge, suspects};
 use crate::repo::select::{Scope, select, select_gone};
 use crate::repo::{Repository, Snapshot, SnapshotSet};
@@ -27,6 +29,8 @@ pub struct ForgetOptions {
     pub dry_run: bool,
     /// What looks wrong has been looked at.
     pub confirmed: bool,
+    /// Prune afterwards, unless a stack was held; its own `dry_run` does not count.
+    pub prune: Option<PruneOptions>,
 }
 
 /// One snapshot, judged.
@@ -78,6 +82,9 @@ pub struct ForgetReport {
     pub dry_run: bool,
     /// Where the repository is.
     pub repository: String,
+    /// What the prune afterwards did, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneReport>,
 }
 
 /// What `undelete` did.
@@ -97,7 +104,8 @@ pub(super) fn stamp() -> Stamp {
 ///
 /// # Errors
 /// There is neither name nor policy; a name fits none; the last complete snapshot of a stack would go;
-/// the key is a writer's; the repository cannot be read or written.
+/// the key is a writer's; the repository cannot be read or written; what was forgotten stays so where
+/// only the prune afterwards fails.
 pub fn forget(env: &Env, repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport> {
     repository.require_owner("forget snapshots")?;
     let set = repository.snapshots()?;
@@ -125,7 +133,15 @@ pub fn forget(env: &Env, repository: &Repository, options: &ForgetOptions) -> Re
         true => None,
         false => Some(repository.forget(&set, &forgetting, &stamp())?.to_string()),
     };
-    Ok(ForgetReport { stacks, forgotten, mark, dry_run: options.dry_run, repository: repository.store().address() })
+    let dry_run = options.dry_run;
+    let prune = match options.prune {
+        Some(how) if !stacks.iter().any(|stack| stack.held) => {
+            let supposed: Vec<SnapshotId> = forgetting.snapshots.iter().map(|one| one.id).collect();
+            Some(prune(env, repository, &PruneOptions { dry_run, ..how }, &supposed)?)
+        }
+        _ => None,
+    };
+    Ok(ForgetReport { stacks, forgotten, mark, dry_run, repository: repository.store().address(), prune })
 }
 
 fn parse(text: &str) -> Result<SnapshotId> {

@@ -2,6 +2,7 @@
 
 use super::forget::stamp;
 use super::{Env, Result};
+use crate::id::SnapshotId;
 use crate::repo::Repository;
 use crate::repo::prune::{self, Deletion, PruneReport, SystemClock};
 
@@ -26,12 +27,17 @@ pub const SHARE_MAX: f64 = 0.5;
 /// they may be of a capture that still runs.
 const ORPHAN_DELAYS: u64 = 7;
 
-/// Prunes.
+/// Prunes. A dry run says what would be done if the snapshots `supposed` were forgotten too.
 ///
 /// # Errors
 /// The key is a writer's; not everything is known that has to be; the repository cannot be read or
 /// written; the person stopped it.
-pub fn prune(env: &Env, repository: &Repository, options: &PruneOptions) -> Result<PruneReport> {
+pub fn prune(
+    env: &Env,
+    repository: &Repository,
+    options: &PruneOptions,
+    supposed: &[SnapshotId],
+) -> Result<PruneReport> {
     let confirm = |deletion: &Deletion| {
         let megabytes = deletion.bytes.div_ceil(1_000_000);
         let question = format!(
@@ -42,6 +48,7 @@ pub fn prune(env: &Env, repository: &Repository, options: &PruneOptions) -> Resu
     };
     let options = prune::PruneOptions {
         dry_run: options.dry_run,
+        supposed,
         delay_seconds: options.delay_seconds,
         orphan_seconds: options.delay_seconds.saturating_mul(ORPHAN_DELAYS),
         share_max: SHARE_MAX,

@@ -74,6 +74,31 @@ fn what_was_forgotten_goes_in_two_steps_and_the_rest_stays() {
 }
 
 #[test]
+fn one_command_forgets_and_prunes() {
+    let (sandbox, ids) = churned(8);
+    let before = packs(&sandbox);
+    let line = "forget --keep-last 6 --prune --json";
+    let dry = sandbox.json("forget --keep-last 6 --prune --dry-run");
+    assert_eq!((number(&dry, "/forgotten"), number(&dry, "/prune/marked/snapshots")), (2, 2));
+    assert_eq!((listed(&sandbox), packs(&sandbox)), (ids.clone(), before.clone()));
+    let done = sandbox.must(line, exit::DONE).json();
+    assert_eq!(done["prune"]["marked"], dry["prune"]["marked"]);
+    assert_eq!((listed(&sandbox), packs(&sandbox)), (ids[2..].to_vec(), before.clone()));
+    let deleted = sandbox.json("prune --delay 0s");
+    assert_eq!(before.len() - packs(&sandbox).len(), number(&deleted, "/deleted/packs") as usize);
+    // Too much at once, and something that looks wrong: nothing is pruned in either case.
+    let run = sandbox.must("forget --keep-last 1 --prune", exit::FAILED);
+    assert!(run.stdout.contains("5 snapshots forgotten") && run.stdout.contains("nothing was done"), "{run}");
+    fs::remove_dir_all(sandbox.path("source")).expect("a folder");
+    fs::create_dir(sandbox.path("source")).expect("a folder");
+    sandbox.create(&sandbox.path("source"));
+    let run = sandbox.must("forget --keep-last 1 --prune", exit::FAILED);
+    assert!(run.stdout.contains("nothing was pruned: something looks wrong"), "{run}");
+    sandbox.must("forget --keep-last 1 --prune --yes", exit::DONE);
+    sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+}
+
+#[test]
 fn nothing_is_deleted_unless_everything_is_known() {
     let (sandbox, ids) = churned(4);
     sandbox.must(&format!("forget {}", ids[0]), exit::DONE);

@@ -33,6 +33,8 @@ use std::collections::HashSet;
 pub struct PruneOptions<'a> {
     /// Only say what would be done.
     pub dry_run: bool,
+    /// A dry run takes these snapshots for forgotten ones, too.
+    pub supposed: &'a [SnapshotId],
     /// Seconds between the two phases.
     pub delay_seconds: u64,
     /// Packs that no snapshot ever needed may be of a capture that still runs: seconds until they count
@@ -94,6 +96,9 @@ pub fn prune(
     repository.require_owner("prune")?;
     let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
     let mut state = State::read(repository)?;
+    if options.dry_run {
+        state.suppose_forgotten(options.supposed);
+    }
     report.packs = state.sizes.len() as u64;
     report.bytes = state.sizes.values().sum();
     let now = clock.moment();
@@ -106,7 +111,9 @@ pub fn prune(
     let mut run = Run { repository, options, clock, monitor, report };
     if !due.is_empty() {
         run.sweep(&state, &due)?;
-        state = State::read(repository)?;
+        if !options.dry_run {
+            state = State::read(repository)?;
+        }
     } else if !options.dry_run && !state.set.marks.marks.is_empty() {
         // What an earlier run had no time for.
         run.clear_marks(&[], None)?;

@@ -35,6 +35,12 @@ impl State {
         Ok(state)
     }
 
+    /// Goes on as if these snapshots were forgotten.
+    pub fn suppose_forgotten(&mut self, ids: &[SnapshotId]) {
+        let gone = self.set.snapshots.extract_if(.., |snapshot| ids.contains(&snapshot.id));
+        self.set.forgotten.extend(gone);
+    }
+
     fn is_known_well(&self) -> Result<()> {
         let set = &self.set;
         if let Some(one) = set.unreadable.first() {

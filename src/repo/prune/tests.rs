@@ -282,6 +282,7 @@ impl History {
         let repository = self.open(actor)?;
         let options = PruneOptions {
             dry_run: self.roll(10) == 0,
+            supposed: &[],
             delay_seconds: DAY,
             orphan_seconds: 2 * DAY,
             share_max: 0.5,
