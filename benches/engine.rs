@@ -175,6 +175,7 @@ fn index(packs: u32, salt: u64) -> Vec<IndexedPack> {
                 stored_len: 1 << 20,
                 plain_len: 4 << 20,
                 chunks: ids.by_ref().take(16).map(|id| SegmentChunk { id: ChunkId(id), len: 256 << 10 }).collect(),
+                origins: Vec::new(),
             });
             let footer = Footer { kind: PackKind::Data, segments: segments.collect() };
             let mut id = footer.segments[0].chunks[0].id.0;

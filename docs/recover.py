@@ -5,11 +5,10 @@ IDENTITY: the file that opens the repository (age or ssh), one that `snap key ex
 a passphrase. SNAPSHOT: the beginning of an id, or `latest`. TARGET: a new or empty folder. Every length
 is compared and age authenticates every object, but BLAKE3 is not in Python's library: names of objects,
 ids of chunks and MACs are NOT checked. Index objects are not read: packs have footers (see FORMAT.md).
-Exit codes: 0 all is back, 1 it cannot work, 3 some attributes could not be set, 4 content is lost.
-"""
+Exit codes: 0 all is back, 1 it cannot work, 3 some attributes could not be set, 4 content is lost."""
 import collections, contextlib, functools, io, json, os, re, struct, subprocess, sys
 
-PLACES, SEGMENTS = {}, {}  # chunk id -> (pack, segment, first byte, length); pack -> its segments
+PLACES, SEGMENTS, MOVED = {}, {}, set()  # chunk id -> (pack, segment, first byte, length); pack -> its segments; packs
 TOLD, UNZSTD, IDENTITIES = collections.Counter(), ["zstd", "-dcq"], os.memfd_create("identities")
 
 def tell(what, text):
@@ -18,8 +17,7 @@ def tell(what, text):
 
 def run(command, data=None, fds=()):
     done = subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=fds)
-    if done.returncode:
-        raise ValueError(f"{command[0]}: {done.stderr.decode(errors='replace').strip()[:200]}")
+    if done.returncode: raise ValueError(f"{command[0]}: {done.stderr.decode(errors='replace').strip()[:200]}")
     return done.stdout
 
 def unseal(path):
@@ -39,8 +37,7 @@ def snapshots():
     for name in os.listdir(f"{REPO}/snapshots"):
         try:
             manifest = json.loads(run(UNZSTD, unseal(f"snapshots/{name}")))
-            if manifest["version"] != 1 or manifest.get("requires"):
-                raise ValueError("a newer snap made it")
+            if manifest["version"] != 1 or manifest.get("requires"): raise ValueError("a newer snap made it")
             yield manifest["time"], name, manifest
         except ValueError as error:
             tell("unreadable", f"snapshot {name[:8]}: {error}")
@@ -53,8 +50,7 @@ def read_footer(pack):
     length, end = struct.unpack("<I4s", unpacked(pack)[-8:])
     data, at, offset, SEGMENTS[pack] = unpacked(pack)[-8 - length:-8], 10, 0, []
     start, version, _kind, segments = struct.unpack_from("<4sBBI", data)
-    if (start, version, end) != (b"SNPF", 1, b"snap"):
-        raise ValueError("it does not end as a pack of version 1")
+    if (start, end) != (b"SNPF", b"snap") or version not in (1, 2): raise ValueError("it does not end as a known pack")
     for number in range(segments):
         codec, stored, plain, chunks = struct.unpack_from("<BIII", data, at)
         SEGMENTS[pack].append((offset, codec, stored, plain))
@@ -62,20 +58,21 @@ def read_footer(pack):
         for name, length in struct.iter_unpack("<32sI", data[at:at + 36 * chunks]):
             PLACES[name] = (pack, number, first, length)
             at, first = at + 36, first + length
+        origins = struct.unpack_from("<I", data, at)[0] if version == 2 else 0  # what was copied says where it was
+        MOVED.update(name.hex() for name, _ in struct.iter_unpack("<32sI", data[at + 4:at + 4 + 36 * origins]))
+        at += (4 + 36 * origins) * (version - 1)
 
 @functools.lru_cache(maxsize=16)
 def segment(pack, number):
     offset, codec, stored, plain = SEGMENTS[pack][number]
-    data = unpacked(pack)[offset:offset + stored]
-    data = run(UNZSTD, data) if codec == 1 else data
-    if len(data) != plain:
-        raise ValueError(f"segment {number} of pack {pack[:8]} has {len(data)} bytes, not {plain}")
-    return data
+    data = run(UNZSTD if codec == 1 else ["cat"], unpacked(pack)[offset:offset + stored])
+    if len(data) == plain:
+        return data
+    raise ValueError(f"segment {number} of pack {pack[:8]} has {len(data)} bytes, not {plain}")
 
 def chunk(name, first=0, length=None, whole=True):
     pack, number, start, there = PLACES.get(name, (None, 0, 0, 0))
-    length = there if length is None else length
-    if pack is None or first + length > there or (whole and length != there):
+    if pack is None or first + (length := there if length is None else length) > there or (whole and length != there):
         raise ValueError(f"chunk {name.hex()[:8]} is in no pack that is there, or has another length")
     return segment(pack, number)[start + first:start + first + length]
 
@@ -95,8 +92,7 @@ def entries(tree):
         name, level = stack.pop()
         try:
             wire, path = io.BytesIO(chunk(name)), b""
-            if wire.read(2) != bytes([1, level]):
-                raise ValueError("a tree is of another version or level")
+            if wire.read(2) != bytes([1, level]): raise ValueError("a tree is of another version or level")
             ids = wire.read() if level else b""
             stack += [(ids[at:at + 32], level - 1) for at in range(len(ids) - 32, -1, -32)]
             while wire.tell() < len(wire.getvalue()):
@@ -177,16 +173,20 @@ def main(wanted, target=None):
     if len(fitting) != 1 or os.listdir(target):
         sys.exit(f"{target} is not empty" if len(fitting) == 1 else f"{len(fitting)} snapshots fit {wanted}")
     manifest = fitting[0][2]
-    for pack in [need["pack"] for need in manifest["needs"]]:
+    there = {name for folder in os.listdir(f"{REPO}/packs") for name in os.listdir(f"{REPO}/packs/{folder}")}
+    needed = {need["pack"] for need in manifest["needs"]}
+    for pack in sorted(needed if needed <= there else there):  # where one is gone, any other may have a copy
         try:
             read_footer(pack)
         except (ValueError, struct.error) as error:
             tell("unreadable", f"pack {pack[:8]}: {error}")
+    [tell("unreadable", f"pack {pack[:8]}: it is missing") for pack in sorted(needed - there - MOVED)]
     for source in manifest["sources"]:
         kind, root, project = source["kind"], source["root"], manifest.get("project")
         own = "files" if project and root == project["directory"] else f"outside{root}"
         name = own if kind == "files" else f"{kind}s/" + re.sub("[/:]", "_", source["name"])
-        place = os.path.join(target, name) if project else target
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]  # nothing leads elsewhere
+        place = os.path.join(target, *parts) if project else target
         os.makedirs(place, exist_ok=True)
         restore(source["tree"], os.fsencode(place))
     return 4 if TOLD["lost"] else 3 if TOLD["differs"] else 0

@@ -11,10 +11,14 @@ pub const SEGMENT_BYTES_MAX: usize = SEGMENT_BYTES_TARGET + CHUNK_BYTES_MAX;
 pub const PACK_BYTES_TARGET: usize = 32 << 20;
 /// Largest pack that is opened, in bytes.
 pub const PACK_BYTES_MAX: u64 = 1 << 32;
+/// A pack is closed when it has this many segments, however small they are.
+pub const PACK_SEGMENTS_TARGET: usize = 1 << 16;
+/// No pack has more segments, so that none of a higher number can be needed.
+pub const PACK_SEGMENTS_MAX: u32 = 1 << 20;
 /// Largest footer of one pack, in bytes.
 pub const FOOTER_BYTES_MAX: usize = 64 << 20;
 /// Largest plaintext of one index object, in bytes.
-pub const INDEX_BYTES_MAX: usize = 1 << 30;
+pub const INDEX_BYTES_MAX: usize = 256 << 20;
 /// An index object is closed when it lists this many chunks.
 pub const INDEX_CHUNKS_TARGET: usize = 1 << 20;
 /// Largest plaintext of one manifest, in bytes.

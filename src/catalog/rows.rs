@@ -4,7 +4,7 @@ use super::lookup::{Located, tag};
 use super::{Catalog, Result};
 use crate::id::{IndexId, PackId, SnapshotId};
 use crate::monitor::lock;
-use crate::pack::{IndexedPack, PackKind};
+use crate::pack::{IndexedPack, Origin, PackKind};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -45,6 +45,12 @@ fn insert_pack(transaction: &Transaction<'_>, pack: &IndexedPack) -> rusqlite::R
     for (segment, at) in pack.footer.segments.iter().zip(0u32..) {
         let offset = i64::try_from(segment.offset).unwrap_or(i64::MAX);
         insert.execute(params![number, at, segment.codec as u8, offset, segment.stored_len, segment.plain_len])?;
+    }
+    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO origin VALUES (?1, ?2, ?3, ?4)")?;
+    for (segment, at) in pack.footer.segments.iter().zip(0u32..) {
+        for origin in &segment.origins {
+            insert.execute(params![origin.pack.0, origin.segment, number, at])?;
+        }
     }
     Ok(number)
 }
@@ -109,8 +115,8 @@ impl Catalog {
     /// The catalog cannot be written.
     pub fn forget_packs(&self) -> Result<()> {
         let connection = lock(&self.connection);
-        let batch = "BEGIN IMMEDIATE; DELETE FROM chunk; DELETE FROM segment; DELETE FROM index_object;
-                     UPDATE pack SET present = 0; COMMIT;";
+        let batch = "BEGIN IMMEDIATE; DELETE FROM chunk; DELETE FROM segment; DELETE FROM origin;
+                     DELETE FROM index_object; UPDATE pack SET present = 0; COMMIT;";
         connection.execute_batch(batch).map_err(self.failed("forget the packs"))?;
         self.changes.fetch_add(1, Ordering::Release);
         Ok(())
@@ -133,6 +139,28 @@ impl Catalog {
                 let sealed_bytes = u64::try_from(bytes).unwrap_or(0);
                 let usable = row.get::<_, u8>(4)? == 1;
                 Ok(PackRow { number: row.get(0)?, id: PackId(row.get(1)?), sealed_bytes, kind, usable })
+            })
+            .map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
+    }
+
+    /// The segments that are copies of others, each with the place that it was copied from.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn copies(&self) -> Result<Vec<(Origin, Origin)>> {
+        let connection = lock(&self.connection);
+        let failed = self.failed("read which segments have moved");
+        let mut query = connection
+            .prepare(
+                "SELECT origin.name, origin.segment, pack.name, origin.at FROM origin JOIN pack ON no = origin.pack
+                 WHERE present > 0",
+            )
+            .map_err(&failed)?;
+        let rows = query
+            .query_map([], |row| {
+                let from = Origin { pack: PackId(row.get(0)?), segment: row.get(1)? };
+                Ok((from, Origin { pack: PackId(row.get(2)?), segment: row.get(3)? }))
             })
             .map_err(&failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(&failed)

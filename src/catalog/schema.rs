@@ -2,13 +2,15 @@
 //! migrations.
 
 /// Raised whenever a table changes.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// A chunk may lie in several packs, and has a row for each. `pack.present`: 0 no index lists it (any
 /// more), 1 it can be relied on, 2 it is listed, and missing, cut short or known to be damaged.
 ///
 /// One repository may be reached at several places, a copy among them. What is true of bytes wherever they
 /// are is kept once; what somebody has seen or read is kept for the place where it was seen or read.
+///
+/// An `origin` says that segment `at` of pack number `pack` is a copy of segment `segment` of the pack `name`.
 ///
 /// Pack numbers are never given twice (`AUTOINCREMENT`): a running process may hold one while
 /// another process fills the catalog anew.
@@ -39,6 +41,13 @@ CREATE TABLE chunk (
     len INTEGER NOT NULL,
     tag INTEGER NOT NULL,
     PRIMARY KEY (id, pack)
+) WITHOUT ROWID;
+CREATE TABLE origin (
+    name BLOB NOT NULL,
+    segment INTEGER NOT NULL,
+    pack INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (name, segment, pack, at)
 ) WITHOUT ROWID;
 CREATE TABLE snapshot (name BLOB PRIMARY KEY, manifest BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE sighting (place TEXT NOT NULL, name BLOB NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;

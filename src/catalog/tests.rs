@@ -7,7 +7,14 @@ use crate::pack::{Footer, IndexedPack, PackKind, Segment, SegmentChunk};
 
 fn pack(n: u8) -> IndexedPack {
     let chunk = |m: u8| SegmentChunk { id: ChunkId([m; 32]), len: 10 };
-    let segment = |offset, chunks| Segment { codec: Codec::Zstd, offset, stored_len: 7, plain_len: 20, chunks };
+    let segment = |offset, chunks| Segment {
+        codec: Codec::Zstd,
+        offset,
+        stored_len: 7,
+        plain_len: 20,
+        chunks,
+        origins: Vec::new(),
+    };
     let segments = vec![segment(0, vec![chunk(n), chunk(n + 1)]), segment(7, vec![chunk(n + 2), chunk(n + 3)])];
     IndexedPack { id: PackId([n; 32]), sealed_bytes: 100, footer: Footer { kind: PackKind::Data, segments } }
 }

@@ -104,6 +104,24 @@ mod tests {
         }
     }
 
+    /// Whatever the level, and whatever version of the library is built in.
+    #[test]
+    fn every_level_gives_back_what_it_got() {
+        let mut noise = vec![0u8; 200_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let text = b"the same line, nearly, again and again\n".repeat(5000);
+        let mixed: Vec<u8> = noise.chunks(1000).flat_map(|part| [part, &text[..700]].concat()).collect();
+        let sparse: Vec<u8> = noise.iter().map(|byte| if byte % 16 == 0 { *byte } else { 0 }).collect();
+        for level in 1..=22 {
+            let mut compressor = Compressor::new(level).unwrap();
+            for plain in [&[][..], &[7], &noise, &text, &mixed, &sparse, &vec![0; 1 << 20]] {
+                let mut stored = Vec::new();
+                let codec = compressor.compress(plain, &mut stored).unwrap();
+                assert_eq!(decompress(codec, &stored, plain.len()).unwrap(), plain, "level {level}");
+            }
+        }
+    }
+
     #[test]
     fn a_frame_of_another_length_is_refused() {
         let mut stored = Vec::new();

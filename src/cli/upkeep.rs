@@ -6,10 +6,10 @@ use super::render::Output;
 use super::run::{scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
-use crate::commands::prune::{DELAY_SECONDS, PruneOptions};
+use crate::commands::prune::PruneOptions;
 use crate::commands::replicate::Replica;
 use crate::commands::settings::{self, parse_age, parse_bytes};
-use crate::commands::{self, Env, Result};
+use crate::commands::{self, Env, Error, Result};
 use crate::monitor::Warning;
 use crate::repo::prune::{Deletion, PruneReport};
 use crate::repo::replicate::ReplicateOptions;
@@ -26,8 +26,10 @@ pub(super) const FORGET_HELP: &str = "Examples: snap forget --keep-daily 14 --ke
         Exit codes: 0 done · 1 something looks wrong and nothing was forgotten there, or prune refused (--yes confirms) · \
         2 no policy, no such snapshot, or the last complete one · 11 only an owner can forget";
 
-pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prune\n\
+pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prune · snap prune --repack-below 80%\n\
         Run it every day: each run deletes what an earlier one has marked. Captures may run meanwhile, here and elsewhere.\n\
+        What is needed of packs that are mostly unneeded, and of many small packs, is copied into new ones first; then\n\
+        the old ones are marked.\n\
         Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
         --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on";
 
@@ -98,6 +100,9 @@ pub struct PruneArgs {
     /// Delete what was marked this long ago; less only takes away the time to change one's mind
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub delay: String,
+    /// Copy what is needed out of packs of which less than this share is, so that the rest goes; 0% copies nothing
+    #[arg(long, value_name = "SHARE", default_value = "50%")]
+    pub repack_below: String,
     /// Go on although more than half of what is stored is to go
     #[arg(long)]
     pub yes: bool,
@@ -147,7 +152,7 @@ pub(super) fn forget(env: &Env, args: &ForgetArgs, output: Output) -> Result<Exi
         policy: args.policy.policy(!args.ids.is_empty())?,
         dry_run: args.dry_run,
         confirmed: args.yes,
-        prune: args.prune.then_some(PruneOptions { delay_seconds: DELAY_SECONDS, confirmed: args.yes, dry_run: false }),
+        prune: args.prune.then_some(PruneOptions { confirmed: args.yes, ..PruneOptions::default() }),
     };
     with_repository(env, |repository| {
         let report = commands::forget::forget(env, repository, &options)?;
@@ -166,12 +171,26 @@ pub(super) fn undelete(env: &Env, ids: &[String], output: Output) -> Result<Exit
 }
 
 pub(super) fn prune(env: &Env, args: &PruneArgs, output: Output) -> Result<Exit> {
-    let options = PruneOptions { dry_run: args.dry_run, delay_seconds: parse_age(&args.delay)?, confirmed: args.yes };
+    let options = PruneOptions {
+        dry_run: args.dry_run,
+        delay_seconds: parse_age(&args.delay)?,
+        confirmed: args.yes,
+        repack_below: parse_percentage(&args.repack_below)?,
+    };
     with_repository(env, |repository| {
         let report = commands::prune::prune(env, repository, &options, &[])?;
         let exit = if report.refused { Exit::Failed } else { Exit::Done };
         Ok(output.give(&report, exit, |out, style| prune_text(out, style, &report)))
     })
+}
+
+/// A part between 0 and 1, from `50%`.
+fn parse_percentage(text: &str) -> Result<f64> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match number.filter(|number| (0.0..=100.0).contains(number)) {
+        Some(number) => Ok(number / 100.0),
+        None => Err(Error::usage(format!("“{text}” is no share"), "give a part such as 50%; 0% copies nothing")),
+    }
 }
 
 fn deletion_text(deletion: &Deletion) -> String {
@@ -185,6 +204,12 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
     let would = if report.dry_run { "would be " } else { "" };
     if report.deleted != none {
         let _ = writeln!(out, "{} {would}deleted: {}", style.good("✓"), deletion_text(&report.deleted));
+    }
+    let repacked = &report.repacked;
+    if repacked.packs > 0 {
+        let packs = text::count(repacked.packs, "pack", "packs");
+        let (bytes, copied) = (text::bytes(repacked.bytes), text::bytes(repacked.bytes_copied));
+        let _ = writeln!(out, "{} {would}copied: {copied} out of {packs} with {bytes}, which then go", style.good("✓"));
     }
     if report.marked != none {
         let _ = writeln!(out, "{} {would}marked: {}", style.good("✓"), deletion_text(&report.marked));
@@ -207,7 +232,7 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
     if report.refused {
         let _ =
             writeln!(out, "{} more than half of what is stored would go: nothing was done   ← --yes", style.bad("✗"));
-    } else if report.deleted == none && report.marked == none {
+    } else if report.deleted == none && report.marked == none && repacked.packs == 0 {
         let all = text::count(report.packs, "pack", "packs");
         let _ = writeln!(out, "{} nothing to delete in {all}, {}", style.good("✓"), text::bytes(report.bytes));
     }

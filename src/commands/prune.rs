@@ -7,7 +7,7 @@ use crate::repo::Repository;
 use crate::repo::prune::{self, Deletion, PruneReport, SystemClock};
 
 /// How to prune.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct PruneOptions {
     /// Only say what would be done.
     pub dry_run: bool,
@@ -15,10 +15,22 @@ pub struct PruneOptions {
     pub delay_seconds: u64,
     /// However much goes.
     pub confirmed: bool,
+    /// Packs of which less than this share (0 to 1) is needed are copied, so that the rest goes.
+    pub repack_below: f64,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self { dry_run: false, delay_seconds: DELAY_SECONDS, confirmed: false, repack_below: REPACK_BELOW }
+    }
 }
 
 /// Seconds between marking and deleting, if nothing else is asked for.
 pub const DELAY_SECONDS: u64 = 86_400;
+
+/// Below this share of needed bytes a pack is copied, if nothing else is asked for: then each copied byte
+/// frees another one at the least.
+pub const REPACK_BELOW: f64 = 0.5;
 
 /// More than this share of the stored bytes goes only if a person confirms it.
 pub const SHARE_MAX: f64 = 0.5;
@@ -52,6 +64,7 @@ pub fn prune(
         delay_seconds: options.delay_seconds,
         orphan_seconds: options.delay_seconds.saturating_mul(ORPHAN_DELAYS),
         share_max: SHARE_MAX,
+        repack_below: options.repack_below,
         confirm: &confirm,
         stamp: stamp(),
     };

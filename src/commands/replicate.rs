@@ -189,7 +189,7 @@ fn left_out(env: &Env, from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Option<Lea
         (repository.secrets().role() == Role::Owner).then_some(repository)
     };
     let removed = open(to)?.snapshots().ok()?.removed;
-    Some(LeaveOut::of(&open(from)?.snapshots().ok()?, &removed))
+    open(from)?.leave_out(&removed).ok()
 }
 
 fn refuse_same(from: &Location, to: &Location) -> Result<()> {

@@ -1,21 +1,28 @@
 //! The footer of a pack: which chunk is where in which segment.
 //!
 //! ```text
-//! "SNPF"  u8 version = 1  u8 kind (0 data, 1 tree)  u32 segments
+//! "SNPF"  u8 version  u8 kind (0 data, 1 tree)  u32 segments
 //! segment: u8 codec  u32 stored bytes  u32 plain bytes  u32 chunks
 //!   chunk: 32 bytes id  u32 plain bytes
+//!   in version 2: u32 origins
+//!   origin: 32 bytes pack  u32 segment
 //! ```
+//!
+//! Version 2 is that of packs into which segments were copied from others, so that those can go:
+//! manifests name packs and segments and are never changed, and a segment's origins are all the names
+//! that it has had.
 //!
 //! Numbers are little-endian. Segments lie one after the other from the pack's first plaintext
 //! byte on, and chunks from their segment's first, so no offset is stored that could disagree.
 
 use super::{Error, Result, damaged};
 use crate::chunk::Codec;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, PackId};
 use crate::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES_MAX};
 
 const MAGIC: &[u8; 4] = b"SNPF";
-const VERSION: u8 = 1;
+/// Without and with origins.
+const VERSIONS: [u8; 2] = [1, 2];
 
 /// What a pack's chunks are pieces of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +43,15 @@ pub struct SegmentChunk {
     pub len: u32,
 }
 
+/// A place that a segment was copied from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The pack.
+    pub pack: PackId,
+    /// Which segment of it.
+    pub segment: u32,
+}
+
 /// One segment of a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
@@ -49,6 +65,8 @@ pub struct Segment {
     pub plain_len: u32,
     /// Its chunks, in order.
     pub chunks: Vec<SegmentChunk>,
+    /// Where it was before, the first place first; what a manifest needs of these, this has.
+    pub origins: Vec<Origin>,
 }
 
 /// The footer of one pack.
@@ -64,7 +82,8 @@ impl Footer {
     /// Appends the footer's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&[VERSION, self.kind as u8]);
+        let moved = self.segments.iter().any(|segment| !segment.origins.is_empty());
+        out.extend_from_slice(&[VERSIONS[usize::from(moved)], self.kind as u8]);
         put_u32(out, self.segments.len());
         for segment in &self.segments {
             out.push(segment.codec as u8);
@@ -74,6 +93,13 @@ impl Footer {
             for chunk in &segment.chunks {
                 out.extend_from_slice(&chunk.id.0);
                 out.extend_from_slice(&chunk.len.to_le_bytes());
+            }
+            if moved {
+                put_u32(out, segment.origins.len());
+                for origin in &segment.origins {
+                    out.extend_from_slice(&origin.pack.0);
+                    out.extend_from_slice(&origin.segment.to_le_bytes());
+                }
             }
         }
     }
@@ -87,9 +113,9 @@ impl Footer {
         if input.take(4)? != MAGIC {
             return Err(damaged(object, "its footer does not begin as one"));
         }
-        match input.u8()? {
-            VERSION => {}
-            version => return Err(Error::Newer { object: object.to_owned(), version }),
+        let version = input.u8()?;
+        if !VERSIONS.contains(&version) {
+            return Err(Error::Newer { object: object.to_owned(), version });
         }
         let kind = match input.u8()? {
             0 => PackKind::Data,
@@ -100,7 +126,10 @@ impl Footer {
         let mut segments = Vec::with_capacity(input.at_most(count, 13));
         let mut offset = 0u64;
         for _ in 0..count {
-            let segment = decode_segment(&mut input, offset)?;
+            let mut segment = decode_segment(&mut input, offset)?;
+            if version == VERSIONS[1] {
+                segment.origins = decode_origins(&mut input)?;
+            }
             offset += u64::from(segment.stored_len);
             segments.push(segment);
         }
@@ -139,7 +168,18 @@ fn decode_segment(input: &mut Input<'_>, offset: u64) -> Result<Segment> {
     if sum != u64::from(plain_len) {
         return Err(damaged(object, "a segment's chunks are not as long as the segment"));
     }
-    Ok(Segment { codec, offset, stored_len, plain_len, chunks })
+    Ok(Segment { codec, offset, stored_len, plain_len, chunks, origins: Vec::new() })
+}
+
+fn decode_origins(input: &mut Input<'_>) -> Result<Vec<Origin>> {
+    let count = input.u32()?;
+    let mut origins = Vec::with_capacity(input.at_most(count, 36));
+    for _ in 0..count {
+        let mut id = [0; 32];
+        id.copy_from_slice(input.take(32)?);
+        origins.push(Origin { pack: PackId(id), segment: input.u32()? });
+    }
+    Ok(origins)
 }
 
 pub(super) fn put_u32(out: &mut Vec<u8>, number: usize) {
@@ -201,36 +241,55 @@ pub(super) mod tests {
                     stored_len: 70,
                     plain_len: 300,
                     chunks: vec![chunk(1, 100), chunk(2, 200)],
+                    origins: Vec::new(),
                 },
-                Segment { codec: Codec::Raw, offset: 70, stored_len: 5, plain_len: 5, chunks: vec![chunk(3, 5)] },
+                Segment {
+                    codec: Codec::Raw,
+                    offset: 70,
+                    stored_len: 5,
+                    plain_len: 5,
+                    chunks: vec![chunk(3, 5)],
+                    origins: Vec::new(),
+                },
             ],
         }
     }
 
+    fn copied() -> Footer {
+        let mut footer = sample();
+        let origin = |n: u8| Origin { pack: PackId([n; 32]), segment: u32::from(n) };
+        footer.segments[1].origins = vec![origin(7), origin(8)];
+        footer
+    }
+
     #[test]
     fn bytes_and_footer_are_inverse() {
-        let mut bytes = Vec::new();
-        sample().encode(&mut bytes);
-        assert_eq!(Footer::decode("p", &bytes).unwrap(), sample());
+        for (footer, version) in [(sample(), 1), (copied(), 2)] {
+            let mut bytes = Vec::new();
+            footer.encode(&mut bytes);
+            assert_eq!((Footer::decode("p", &bytes).unwrap(), bytes[4]), (footer, version));
+        }
     }
 
     #[test]
     fn every_cut_and_every_addition_is_noticed() {
-        let mut bytes = Vec::new();
-        sample().encode(&mut bytes);
-        for len in 0..bytes.len() {
-            assert!(Footer::decode("p", &bytes[..len]).is_err(), "{len}");
+        for footer in [sample(), copied()] {
+            let mut bytes = Vec::new();
+            footer.encode(&mut bytes);
+            for len in 0..bytes.len() {
+                assert!(Footer::decode("p", &bytes[..len]).is_err(), "{len}");
+            }
+            bytes.push(0);
+            assert!(Footer::decode("p", &bytes).is_err());
         }
-        bytes.push(0);
-        assert!(Footer::decode("p", &bytes).is_err());
     }
 
     #[test]
     fn a_newer_version_is_not_called_damage() {
         let mut bytes = Vec::new();
         sample().encode(&mut bytes);
-        bytes[4] = 2;
-        assert!(matches!(Footer::decode("p", &bytes), Err(Error::Newer { version: 2, .. })));
+        bytes[4] = 3;
+        assert!(matches!(Footer::decode("p", &bytes), Err(Error::Newer { version: 3, .. })));
     }
 
     #[test]

@@ -1,14 +1,11 @@
-//! Index objects: the footers of one run's packs, and where segments have moved to.
+//! Index objects: the footers of one run's packs.
 //!
 //! ```text
 //! "SNIX"  u8 version = 1  u32 packs
 //! pack:  32 bytes name  u64 sealed bytes  u32 footer length  footer
-//! u32 moves
-//! move:  32 bytes old pack  u32 old segment  32 bytes new pack  u32 new segment
+//! u32 0
 //! ```
 //!
-//! Manifests name the packs and segments they need and are never changed; when a segment is copied
-//! into another pack so that the old one can go, the move is what leads from the one to the other.
 //! The whole is one zstd frame, sealed to the index recipient.
 
 use super::footer::{Input, put_u32};
@@ -85,7 +82,7 @@ pub fn decode_index(object: &str, bytes: &[u8]) -> Result<Vec<IndexedPack>> {
     match (input.u32()?, input.rest.is_empty()) {
         (0, true) => Ok(packs),
         (0, false) => Err(damaged(object, "there is something behind its listing")),
-        // Nothing writes moves in this version; one who ignored them could miss data.
+        // Kept for something to come; one who ignored it could miss data.
         _ => Err(Error::Newer { object: object.to_owned(), version: VERSION + 1 }),
     }
 }

@@ -14,7 +14,7 @@ mod index;
 mod reader;
 mod writer;
 
-pub use footer::{Footer, PackKind, Segment, SegmentChunk};
+pub use footer::{Footer, Origin, PackKind, Segment, SegmentChunk};
 pub use index::{IndexedPack, decode_index, encode_index};
 pub use reader::{PackReader, Place};
 pub use writer::{FinishedPack, PackWriter};

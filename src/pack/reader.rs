@@ -1,7 +1,7 @@
 //! Reading from a pack: its footer, or one segment, without reading the rest.
 
 use super::writer::END_MAGIC;
-use super::{Error, Footer, Result, damaged};
+use super::{Error, Footer, Result, Segment, damaged};
 use crate::chunk::{Codec, decompress};
 use crate::crypto::open::PayloadKey;
 use crate::crypto::{self, DataIdentity};
@@ -20,6 +20,13 @@ pub struct Place {
     pub stored_len: u32,
     /// Bytes it decodes to.
     pub plain_len: u32,
+}
+
+impl From<&Segment> for Place {
+    fn from(segment: &Segment) -> Self {
+        let Segment { codec, offset, stored_len, plain_len, .. } = *segment;
+        Self { codec, offset, stored_len, plain_len }
+    }
 }
 
 /// A pack whose header has been opened.
@@ -85,6 +92,18 @@ impl PackReader {
         }
         let plain_len = opened.map_err(failed)?;
         Ok(buffer.get(range.skip..range.skip + plain_len).unwrap_or_default())
+    }
+
+    /// The segment at `place` as it is stored, and its plaintext.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn stored_and_plain(&self, store: &dyn ReadStore, place: Place) -> Result<(Vec<u8>, Vec<u8>)> {
+        let mut buffer = Vec::new();
+        let stored = self.read(store, place.offset, place.stored_len as usize, &mut buffer)?.to_vec();
+        let plain = decompress(place.codec, &stored, place.plain_len as usize)
+            .map_err(|error| damaged(self.key.path(), format!("a segment does not decode: {error}")))?;
+        Ok((stored, plain))
     }
 
     /// The plaintext of the segment at `place`.

@@ -4,12 +4,12 @@
 //! memory and not a whole pack.
 
 use super::footer::put_u32;
-use super::{Error, Footer, IndexedPack, PackKind, Result, Segment, SegmentChunk};
+use super::{Error, Footer, IndexedPack, Origin, PackKind, Result, Segment, SegmentChunk};
 use crate::chunk::Compressor;
 use crate::crypto::Recipient;
 use crate::crypto::seal::Sealer;
 use crate::id::{ChunkId, PackId};
-use crate::limits::{PACK_BYTES_TARGET, SEGMENT_BYTES_TARGET};
+use crate::limits::{PACK_BYTES_TARGET, PACK_SEGMENTS_TARGET, SEGMENT_BYTES_TARGET};
 use crate::store::{Store, Upload};
 
 /// The last bytes of every pack's plaintext.
@@ -79,7 +79,7 @@ impl PackWriter {
 
     /// True when the pack has reached its size and should be finished.
     pub fn is_full(&self) -> bool {
-        self.offset >= PACK_BYTES_TARGET as u64
+        self.offset >= PACK_BYTES_TARGET as u64 || self.footer.segments.len() >= PACK_SEGMENTS_TARGET
     }
 
     /// Compresses, seals and writes the open segment.
@@ -99,10 +99,25 @@ impl PackWriter {
             stored_len: len(self.stored.len()),
             plain_len: len(self.plain.len()),
             chunks: std::mem::take(&mut self.chunks),
+            origins: Vec::new(),
         });
         self.offset += self.stored.len() as u64;
         self.plain.clear();
         self.sealer.update(&self.stored, &mut self.sealed).map_err(seal_error)?;
+        self.flush()
+    }
+
+    /// Adds a segment as it lies in the pack `from`, without decoding it: nothing can change on the way.
+    /// No chunk has been added by itself.
+    ///
+    /// # Errors
+    /// The store is full or refuses.
+    pub fn copy_segment(&mut self, from: Origin, segment: Segment, stored: &[u8]) -> Result<()> {
+        let mut origins = segment.origins;
+        origins.push(from);
+        self.footer.segments.push(Segment { offset: self.offset, origins, ..segment });
+        self.offset += stored.len() as u64;
+        self.sealer.update(stored, &mut self.sealed).map_err(seal_error)?;
         self.flush()
     }
 

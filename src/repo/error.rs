@@ -206,6 +206,15 @@ impl Error {
         matches!(self, Error::Catalog(error) if error.is_damage())
     }
 
+    /// True if an object is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Error::Store(crate::store::Error::NotFound { .. })
+                | Error::Pack(pack::Error::Store(crate::store::Error::NotFound { .. }))
+        )
+    }
+
     /// True if a newer snap wrote what could not be read: nothing is wrong with it.
     pub fn is_newer(&self) -> bool {
         matches!(self, Error::NewerRepository { .. } | Error::Newer { .. } | Error::Pack(pack::Error::Newer { .. }))

@@ -3,11 +3,13 @@
 //! To forget is to publish a mark. The snapshot is no longer listed, counted or restored by name, and
 //! is there until `prune` has removed it. Only an owner can do either.
 
+use super::manifest::Manifest;
 use super::mark::{Act, ForgottenSnapshot, Stamp, UndeletedSnapshot};
 use super::needs::Needs;
 use super::sync::{Snapshot, SnapshotSet};
 use super::{Error, Repository, Result};
 use crate::id::{MarkId, SnapshotId};
+use crate::monitor::Quiet;
 use crate::store::Key;
 use std::collections::HashSet;
 
@@ -33,6 +35,16 @@ impl Repository {
         self.put_mark(stamp, Act::Forget { snapshots, accepted })
     }
 
+    /// Forgets a snapshot that was published in vain: a prune has deleted what it needs. A writer cannot;
+    /// then `check` names it until an owner forgets it.
+    pub(super) fn disown(&self, id: SnapshotId, manifest: &Manifest) {
+        let reason = "a prune that ran at the same time deleted what it needs".to_owned();
+        let act = Act::Forget { snapshots: vec![ForgottenSnapshot { id, reason }], accepted: Vec::new() };
+        let stamp = Stamp { time: manifest.time.clone(), host: manifest.host.clone() };
+        // The capture has failed and says so, whether or not this succeeds.
+        let _ = self.put_mark(&stamp, act);
+    }
+
     /// Takes forgotten snapshots of `set` back.
     ///
     /// # Errors
@@ -41,16 +53,19 @@ impl Repository {
     pub fn undelete(&self, set: &SnapshotSet, ids: &[SnapshotId], stamp: &Stamp) -> Result<MarkId> {
         self.require_owner("take snapshots back")?;
         let fence = self.fence()?;
+        self.sync_indexes(&Quiet::default())?;
         let forgotten = set.marks.forgotten();
         let mut snapshots = Vec::new();
-        let mut needs = Needs::default();
+        let (mut needs, mut wanted) = (Needs::default(), Vec::new());
         for snapshot in set.forgotten.iter().filter(|snapshot| ids.contains(&snapshot.id)) {
             let id = snapshot.id;
             let marks = forgotten.get(&id).map(|(marks, _)| marks.as_slice()).unwrap_or_default();
             snapshots.extend(marks.iter().map(|mark| UndeletedSnapshot { id, mark: *mark }));
-            for need in &snapshot.manifest.needs {
-                needs.add(need.pack, 0);
-            }
+            wanted.extend(&snapshot.manifest.needs);
+        }
+        let there = self.pack_sizes()?;
+        for pack in self.packs_of(&wanted, &|id| there.contains_key(id))? {
+            needs.add(pack, 0);
         }
         let mark = self.put_mark(stamp, Act::Undelete { snapshots })?;
         // As with a capture: a prune that begins from here on sees the mark; one that has begun is seen.

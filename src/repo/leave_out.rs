@@ -4,9 +4,11 @@
 //! be read and believed. Packs are left out as far as no other snapshot of the source needs them, and only if
 //! all of the source's snapshots can be read: what is not known may be needed.
 
-use super::SnapshotSet;
+use super::manifest::Need;
 use super::mark::Tombstone;
+use super::{Repository, Result};
 use crate::id::{PackId, SnapshotId};
+use crate::monitor::Quiet;
 use crate::store::{Key, Kind};
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,22 +21,33 @@ pub struct LeaveOut {
     pub packs: HashSet<PackId>,
 }
 
-impl LeaveOut {
-    /// Of the source's snapshots those that the replica has `removed`, and what only they need.
-    pub fn of(source: &SnapshotSet, removed: &BTreeMap<SnapshotId, Tombstone>) -> Self {
+impl Repository {
+    /// Of this source's snapshots those that the replica has `removed`, and what only they need.
+    ///
+    /// # Errors
+    /// A listing fails, or the catalog does.
+    pub fn leave_out(&self, removed: &BTreeMap<SnapshotId, Tombstone>) -> Result<LeaveOut> {
+        let source = self.snapshots()?;
         let all = || source.snapshots.iter().chain(&source.forgotten);
-        let needs = |gone: bool| {
-            let some = all().filter(move |snapshot| removed.contains_key(&snapshot.id) == gone);
-            some.flat_map(|snapshot| snapshot.manifest.needs.iter().map(|need| need.pack)).collect::<HashSet<PackId>>()
-        };
         let snapshots = all().map(|snapshot| snapshot.id).filter(|id| removed.contains_key(id)).collect();
-        let packs = match source.unreadable.is_empty() {
-            true => needs(true).difference(&needs(false)).copied().collect(),
-            false => HashSet::new(),
+        let needs = |gone: bool| -> Vec<&Need> {
+            let some = all().filter(|snapshot| removed.contains_key(&snapshot.id) == gone);
+            some.flat_map(|snapshot| &snapshot.manifest.needs).collect()
         };
-        Self { snapshots, packs }
+        if !source.unreadable.is_empty() {
+            return Ok(LeaveOut { snapshots, packs: HashSet::new() });
+        }
+        // What others need may have moved into a pack that only the removed ones name.
+        self.sync_indexes(&Quiet::default())?;
+        let sizes = self.pack_sizes()?;
+        let mut kept = self.packs_of(&needs(false), &|id| sizes.contains_key(id))?;
+        kept.extend(needs(false).iter().map(|need| need.pack));
+        let packs = needs(true).iter().map(|need| need.pack).filter(|pack| !kept.contains(pack)).collect();
+        Ok(LeaveOut { snapshots, packs })
     }
+}
 
+impl LeaveOut {
     /// True if the object is one of them.
     pub fn has(&self, key: &Key) -> bool {
         match key {

@@ -12,7 +12,7 @@ use super::signed::{sign, verify};
 use super::tree::TreeRoot;
 use super::{Error, Result};
 use crate::id::{PackId, RepositoryId, SnapshotId};
-use crate::limits::MANIFEST_BYTES_MAX;
+use crate::limits::{MANIFEST_BYTES_MAX, PACK_SEGMENTS_MAX};
 use crate::monitor::Warning;
 use serde::{Deserialize, Serialize};
 
@@ -255,7 +255,21 @@ impl Manifest {
         if manifest.repository != repository {
             return Err(Error::Forged { object: object.to_owned() });
         }
+        if manifest.needs_beyond_any_pack() {
+            let what = "it needs segments of a number that none has".to_owned();
+            return Err(Error::Damaged { object: object.to_owned(), what });
+        }
         Ok(manifest)
+    }
+
+    /// True if it names a segment of a higher number than any pack has.
+    fn needs_beyond_any_pack(&self) -> bool {
+        let of_images = self.sources.iter().filter_map(|source| match &source.detail {
+            Some(Detail::Image(image)) => Some(&image.needs),
+            _ => None,
+        });
+        let mut runs = of_images.chain([&self.needs]).flatten().flat_map(|need| &need.segments);
+        runs.any(|[first, count]| first.saturating_add(*count) > PACK_SEGMENTS_MAX)
     }
 
     /// The lineage: one for each host and stack.
@@ -272,7 +286,11 @@ impl Manifest {
         let name = if name.is_empty() || name.starts_with('.') { format!("_{name}") } else { name };
         Some(match source.kind {
             SourceKind::Files if source.root == project.directory => "files".to_owned(),
-            SourceKind::Files => format!("outside/{}", source.root.trim_matches('/')),
+            SourceKind::Files => {
+                // What leads elsewhere is left out: somebody with a writer's key may have written it.
+                let parts = source.root.split('/').filter(|part| !["", ".", ".."].contains(part));
+                std::iter::once("outside").chain(parts).collect::<Vec<_>>().join("/")
+            }
             SourceKind::Volume => format!("volumes/{name}"),
             SourceKind::Image => format!("images/{name}"),
             SourceKind::Database => format!("databases/{name}"),

@@ -17,7 +17,7 @@ use crate::monitor::{Quiet, lock};
 use crate::pack::{PackReader, Place};
 use crate::store::Key;
 use known::Known;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 /// Where a chunk is, ready to be read. Ordered by pack, then by place in it.
@@ -115,21 +115,37 @@ impl<'r> Reader<'r> {
     /// # Errors
     /// The catalog is damaged.
     pub fn add_unlisted(&mut self, needs: &[Need]) -> Result<Vec<(PackId, String)>> {
-        let listed: std::collections::HashSet<PackId> =
-            self.repository.catalog.packs()?.into_iter().map(|row| row.id).collect();
-        let mut bad = Vec::new();
-        for need in needs {
-            if listed.contains(&need.pack) || self.known.has(&need.pack) {
-                continue;
-            }
+        let listed = self.repository.listed_packs()?;
+        let is_known = |need: &&Need| listed.contains(&need.pack) || self.known.has(&need.pack);
+        let unknown: Vec<&Need> = needs.iter().filter(|need| !is_known(need)).collect();
+        let (mut bad, mut gone) = (Vec::new(), BTreeSet::new());
+        if unknown.is_empty() {
+            return Ok(bad);
+        }
+        let mut moves = self.repository.moves()?;
+        moves.learn(self.known.moves());
+        for Need { pack, .. } in unknown.into_iter().filter(|need| !moves.cover(need)) {
             let footer = self
                 .packs
-                .get(self.repository, need.pack)
+                .get(self.repository, *pack)
                 .and_then(|reader| reader.footer(&*self.repository.store).map_err(Error::from));
             match footer {
-                Ok(footer) => Arc::make_mut(&mut self.known).add(need.pack, &footer),
+                Ok(footer) => Arc::make_mut(&mut self.known).add(*pack, &footer),
                 Err(error) if error.is_outage() => return Err(error),
-                Err(error) => bad.push((need.pack, Chain(&error).to_string())),
+                Err(error) => {
+                    if error.is_not_found() {
+                        gone.insert(*pack);
+                    }
+                    bad.push((*pack, Chain(&error).to_string()));
+                }
+            }
+        }
+        if !gone.is_empty() {
+            let sizes = self.repository.pack_sizes()?;
+            for pack in self.repository.moved_from(&gone, &sizes, &listed, &Quiet::default())? {
+                Arc::make_mut(&mut self.known).add(pack.id, &pack.footer);
+                let origins = || pack.footer.segments.iter().flat_map(|segment| &segment.origins);
+                bad.retain(|(id, _)| !origins().any(|from| from.pack == *id));
             }
         }
         Ok(bad)

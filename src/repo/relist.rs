@@ -3,6 +3,7 @@
 //! A pack says itself what it holds, so a lost index object loses nothing to an owner: the next run
 //! that writes reads the footers of the packs that snapshots need and no index lists any more.
 
+use super::manifest::Need;
 use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::crypto;
@@ -24,7 +25,38 @@ impl Repository {
         Ok(sealed.len() as u64)
     }
 
-    fn listed_packs(&self) -> Result<HashSet<PackId>> {
+    /// Packs that are there, that no index lists, and that have what was in the packs `gone`.
+    pub(super) fn moved_from(
+        &self,
+        gone: &BTreeSet<PackId>,
+        sizes: &HashMap<PackId, u64>,
+        listed: &HashSet<PackId>,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<IndexedPack>> {
+        let mut found = Vec::new();
+        if gone.is_empty() {
+            return Ok(found);
+        }
+        for (id, sealed_bytes) in sizes.iter().filter(|(id, _)| !listed.contains(*id)) {
+            if monitor.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let footer = PackReader::open(&*self.store, *id, &self.secrets.data_identities())
+                .and_then(|reader| reader.footer(&*self.store));
+            let footer = match footer {
+                Ok(footer) => footer,
+                Err(crate::pack::Error::Store(error)) if error.is_outage() => return Err(error.into()),
+                // Whatever it is, it is of no use here.
+                Err(_) => continue,
+            };
+            if footer.segments.iter().flat_map(|segment| &segment.origins).any(|from| gone.contains(&from.pack)) {
+                found.push(IndexedPack { id: *id, sealed_bytes: *sealed_bytes, footer });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn listed_packs(&self) -> Result<HashSet<PackId>> {
         Ok(self.catalog.packs()?.into_iter().map(|pack| pack.id).collect())
     }
 
@@ -42,14 +74,17 @@ impl Repository {
         self.sync_indexes(&Quiet::default())?;
         let listed = self.listed_packs()?;
         let needs = set.snapshots.iter().chain(&set.forgotten).flat_map(|snapshot| &snapshot.manifest.needs);
-        let unlisted: BTreeSet<PackId> = needs.map(|need| need.pack).filter(|id| !listed.contains(id)).collect();
-        let lost: Vec<(PackId, u64)> =
-            unlisted.into_iter().filter_map(|id| sizes.get(&id).map(|bytes| (id, *bytes))).collect();
-        if lost.is_empty() {
+        let needs: Vec<&Need> = needs.collect();
+        let needed = self.packs_of(&needs, &|id| sizes.contains_key(id))?;
+        let (lost, gone): (BTreeSet<PackId>, BTreeSet<PackId>) =
+            needed.into_iter().filter(|id| !listed.contains(id)).partition(|id| sizes.contains_key(id));
+        let mut found = self.moved_from(&gone, sizes, &listed, monitor)?;
+        if lost.is_empty() && found.is_empty() {
             return Ok(());
         }
+        let lost: Vec<(PackId, u64)> =
+            lost.into_iter().filter_map(|id| sizes.get(&id).map(|bytes| (id, *bytes))).collect();
         monitor.phase("index", Unit::Items, Some(lost.len() as u64));
-        let mut found = Vec::new();
         for (id, sealed_bytes) in lost {
             let footer = PackReader::open(&*self.store, id, &self.secrets.data_identities())
                 .and_then(|reader| reader.footer(&*self.store));

@@ -10,6 +10,7 @@
 //! make anew from the packs; chunks from live files.
 
 use super::check::{CheckOptions, CheckReport, Problem, Reading, Severity, check};
+use super::manifest::Need;
 use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::id::{ChunkId, PackId, SnapshotId, object_name};
@@ -233,11 +234,13 @@ impl Run<'_> {
         Ok(faults.into_iter().map(fault).collect())
     }
 
-    /// Packs that snapshots name, forgotten ones too.
+    /// Packs that have what snapshots name, forgotten ones too.
     fn needed(&self) -> Result<HashSet<PackId>> {
         let set = self.repository.snapshots()?;
-        let all = set.snapshots.iter().chain(&set.forgotten);
-        Ok(all.flat_map(|snapshot| snapshot.manifest.needs.iter().map(|need| need.pack)).collect())
+        let sizes = self.repository.pack_sizes()?;
+        let needs: Vec<&Need> =
+            set.snapshots.iter().chain(&set.forgotten).flat_map(|snapshot| &snapshot.manifest.needs).collect();
+        self.repository.packs_of(&needs, &|id| sizes.contains_key(id))
     }
 
     fn mend(&mut self, faults: Vec<Fault>) -> Result<()> {

@@ -14,10 +14,10 @@
 use super::config::Config;
 use super::leave_out::LeaveOut;
 use super::pace::Pace;
+use super::replica_keys::{KeyFiles, read_keys};
 use super::sync::Chain;
 use super::{Error, Result, read_config_bytes};
-use crate::id::{RepositoryId, SnapshotId, to_hex};
-use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::id::{RepositoryId, SnapshotId};
 use crate::monitor::{Monitor, Unit};
 use crate::store::{self, Batch, Key, Kind, Put, ReadStore, Store, Upload};
 use serde::Serialize;
@@ -31,6 +31,9 @@ const PIECE_BYTES: usize = 4 << 20;
 const BATCH_BYTES: u64 = 256 << 20;
 /// See [`BATCH_BYTES`].
 const BATCH_OBJECTS: usize = 256;
+
+/// How often to look for what has taken the place of what a prune has removed meanwhile.
+const FOLLOW_ROUNDS_MAX: u32 = 10;
 
 /// How to copy.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +122,7 @@ pub fn replicate(
         prepare()?;
     }
     let pace = Pace::of(options.bytes_per_second);
-    let mut copy = Copy { from, to, options, monitor, pace, report: ReplicateReport::default() };
+    let mut copy = Copy { from, to, options, monitor, pace, gone: false, report: ReplicateReport::default() };
     // An interrupted run left a repository, if anything: with `config`, and perhaps no key yet.
     if is_new {
         copy.put(&Key::Config, &config)?;
@@ -133,6 +136,9 @@ pub fn replicate(
     monitor.phase("copying", Unit::Bytes, Some(total));
     for kind in KINDS {
         copy.kind(kind, missing.remove(&kind).unwrap_or_default())?;
+        if kind == Kind::Index {
+            copy.follow()?;
+        }
     }
     let mut report = copy.report;
     let there = list(to, Kind::Snapshot)?;
@@ -165,45 +171,14 @@ fn list(store: &dyn ReadStore, kind: Kind) -> Result<HashMap<Key, u64>> {
     Ok(store.list(kind)?.objects.into_iter().map(|object| (object.key, object.bytes)).collect())
 }
 
-/// A key's files: the card, if there is one, and the sealed secrets.
-type KeyFiles = Vec<(Key, Vec<u8>)>;
-
-/// The keys, each card before its key; those that are not what their card says are left out.
-fn read_keys(from: &dyn ReadStore) -> Result<Vec<(String, std::result::Result<KeyFiles, String>)>> {
-    #[derive(serde::Deserialize)]
-    struct Card {
-        sealed: String,
-    }
-    let files = from.list_keys()?;
-    let mut out = Vec::new();
-    for name in files.iter().filter_map(|file| file.strip_suffix(".age")) {
-        let (sealed_key, card_key) = (Key::KeyFile(format!("{name}.age")), Key::KeyFile(format!("{name}.json")));
-        if from.size(&sealed_key)?.is_none_or(|bytes| bytes > SMALL_OBJECT_BYTES_MAX as u64) {
-            continue;
-        }
-        let sealed = from.get(&sealed_key)?;
-        let card = match files.contains(&format!("{name}.json")) {
-            true => Some(from.get(&card_key)?),
-            false => None,
-        };
-        let says: Option<Card> = card.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let files = match (card, says) {
-            (Some(card), Some(says)) if says.sealed == to_hex(blake3::hash(&sealed).as_bytes()) => {
-                Ok(vec![(card_key, card), (sealed_key, sealed)])
-            }
-            _ => Err("it is not what is said of it beside it".to_owned()),
-        };
-        out.push((name.to_owned(), files));
-    }
-    Ok(out)
-}
-
 struct Copy<'a> {
     from: &'a dyn ReadStore,
     to: &'a dyn Store,
     options: &'a ReplicateOptions,
     monitor: &'a dyn Monitor,
     pace: Pace,
+    /// True if something went before it was copied.
+    gone: bool,
     report: ReplicateReport,
 }
 
@@ -310,13 +285,27 @@ impl Copy<'_> {
                     sent.objects.push((key, bytes));
                 }
                 Fetched::Damaged(message) => self.report.damaged.push(NotCopied { object: key.path(), message }),
-                Fetched::Gone => {}
+                Fetched::Gone => self.gone = true,
             }
             if sent.bytes >= BATCH_BYTES || sent.objects.len() >= BATCH_OBJECTS {
                 self.commit(kind, std::mem::replace(&mut sent, Sent::to(self.to)))?;
             }
         }
         self.commit(kind, sent)
+    }
+
+    /// Where packs and index objects went before they were copied, copies what has taken their place: the
+    /// snapshots that were listed may need it.
+    fn follow(&mut self) -> Result<()> {
+        let mut rounds = 0..FOLLOW_ROUNDS_MAX;
+        while std::mem::take(&mut self.gone) && rounds.next().is_some() {
+            let (indexes, packs) = (list(self.from, Kind::Index)?, list(self.from, Kind::Pack)?);
+            for (kind, there) in [(Kind::Pack, packs), (Kind::Index, indexes)] {
+                let missing = self.missing(kind, &there)?;
+                self.kind(kind, missing)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes what was sent durable, together.

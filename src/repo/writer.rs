@@ -11,6 +11,7 @@
 
 use super::fence::Fence;
 use super::manifest::{Manifest, Need};
+use super::moved::segments_of;
 use super::needs::Needs;
 use super::{Error, Repository, Result};
 use crate::catalog::Lookup;
@@ -133,13 +134,20 @@ impl<'r> Session<'r> {
             .map(|row| (row.id, row.number))
             .collect();
         let mut out = Needs::default();
-        for need in needs {
-            let Some(number) = known.get(&need.pack) else { return Ok(None) };
-            for [first, count] in &need.segments {
-                for segment in *first..first.saturating_add(*count) {
-                    out.add(PackRef::Known(*number), segment);
-                }
+        let mut moves = None;
+        for segment in segments_of(needs) {
+            if let Some(number) = known.get(&segment.pack) {
+                out.add(PackRef::Known(*number), segment.segment);
+                continue;
             }
+            let moves = match &mut moves {
+                Some(moves) => moves,
+                unread => unread.insert(self.repository.moves()?),
+            };
+            let copies = moves.of(&segment);
+            let copy = copies.iter().find_map(|copy| Some((known.get(&copy.pack)?, copy.segment)));
+            let Some((number, at)) = copy else { return Ok(None) };
+            out.add(PackRef::Known(*number), at);
         }
         Ok(Some(out))
     }
@@ -171,13 +179,18 @@ impl<'r> Session<'r> {
         &self.fresh[usize::from(id.0[0]) % SHARDS]
     }
 
-    fn begin_pack(&self) -> u32 {
+    /// The number, in this session, of a pack that begins.
+    pub(super) fn begin_pack(&self) -> u32 {
         let mut names = lock(&self.names);
         names.push(None);
         u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
     }
 
-    fn deliver(&self, slot: u32, pack: FinishedPack) -> Result<()> {
+    /// Takes a pack that is whole.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub(super) fn deliver(&self, slot: u32, pack: FinishedPack) -> Result<()> {
         if let Some(name) = lock(&self.names).get_mut(slot as usize) {
             *name = Some(pack.indexed.id);
         }
@@ -233,7 +246,11 @@ impl<'r> Session<'r> {
             .map_err(|source| Error::Crypto { object: "cannot seal the manifest".to_owned(), source })?;
         let id = SnapshotId(object_name(&sealed));
         repository.store.put(&Key::from(id), &sealed)?;
-        repository.pass(&self.fence, &needs)?;
+        repository.pass(&self.fence, &needs).inspect_err(|error| {
+            if error.is_overtaken() {
+                repository.disown(id, manifest);
+            }
+        })?;
         // From here on it is published. The catalog only remembers it; if it cannot, the next command
         // reads it from the repository.
         if let Ok(document) = Manifest::document(&Key::from(id).path(), &plain) {
@@ -352,6 +369,15 @@ impl Sink<'_, '_> {
     fn close_pack(&mut self) -> Result<()> {
         match self.open.take() {
             Some((slot, pack)) => self.session.deliver(slot, pack.finish(&mut self.compressor)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the segment, so that the next chunk begins another one.
+    #[cfg(test)]
+    pub(super) fn end_segment(&mut self) -> Result<()> {
+        match &mut self.open {
+            Some((_, pack)) => Ok(pack.close_segment(&mut self.compressor)?),
             None => Ok(()),
         }
     }

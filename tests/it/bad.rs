@@ -261,7 +261,7 @@ fn two_captures_at_once_both_succeed() {
     }
 }
 
-fn ended(child: Child) -> Run {
+pub fn ended(child: Child) -> Run {
     let output = child.wait_with_output().expect("an end");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
@@ -285,7 +285,7 @@ pub fn interrupted(sandbox: &Sandbox, args: &[&str], signal: Signal, reached: &d
 }
 
 /// The bytes that the process has written so far.
-fn written(pid: u32) -> u64 {
+pub fn written(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap_or("0");
     line.parse().unwrap_or(0)

@@ -162,7 +162,7 @@ fn without_a_policy_nothing_is_forgotten_and_the_file_may_have_one() {
 }
 
 /// The repository's key that `identity` opens.
-fn secrets(sandbox: &Sandbox, key: &str, identity: PathBuf) -> ::snap::crypto::secrets::Secrets {
+pub fn secrets(sandbox: &Sandbox, key: &str, identity: PathBuf) -> ::snap::crypto::secrets::Secrets {
     let sealed = fs::read(sandbox.repo().join("keys").join(key)).expect("a key");
     open_secrets(&sealed, &PersonIdentity::load(&identity, None).expect("an identity")).expect("secrets")
 }

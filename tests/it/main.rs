@@ -1,10 +1,12 @@
 //! Integration tests: one binary, which runs the program as its users do.
 
 mod application;
+mod attack;
 mod bad;
 mod capture;
 mod catalog;
 mod check;
+mod classes;
 mod compare;
 mod compare_test;
 mod damage;
@@ -16,6 +18,7 @@ mod engines;
 mod fidelity;
 mod forget;
 mod frozen;
+mod hosts;
 mod image_source;
 mod images;
 mod in_place;
@@ -32,6 +35,7 @@ mod prune;
 mod recover;
 mod refusal;
 mod refusals;
+mod repack;
 mod repair;
 mod replicate;
 mod restore;

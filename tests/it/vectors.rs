@@ -122,6 +122,7 @@ fn footer(pack: &Value) -> Footer {
             stored_len,
             plain_len: chunks.iter().map(|chunk| chunk.len).sum(),
             chunks,
+            origins: Vec::new(),
         });
         offset += u64::from(stored_len);
     }

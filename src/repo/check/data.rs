@@ -262,13 +262,7 @@ fn open_pack(
     };
     let mut lost = HashSet::new();
     for segment in &footer.segments {
-        let place = Place {
-            codec: segment.codec,
-            offset: segment.offset,
-            stored_len: segment.stored_len,
-            plain_len: segment.plain_len,
-        };
-        let plain = match reader.segment(object, place) {
+        let plain = match reader.segment(object, Place::from(segment)) {
             Ok(plain) => plain,
             Err(error) => {
                 problems.push(Chain(&error).to_string());

@@ -3,6 +3,7 @@
 use super::data::Readings;
 use super::structure::Listed;
 use crate::id::{ChunkId, PackId};
+use crate::pack::Origin;
 use std::collections::{HashMap, HashSet};
 
 /// A chunk in packs that cannot be relied on.
@@ -26,6 +27,8 @@ pub(super) struct Places {
     pub packs: Vec<PackId>,
     /// Segments with a chunk that lies elsewhere too.
     pub ambiguous: HashSet<(u32, u32)>,
+    /// Where segments of sound packs were copied from.
+    pub origins: HashMap<(u32, u32), Vec<Origin>>,
     /// Packs that are missing, cut short or damaged, and what is wrong with each.
     pub unsound: Vec<(PackId, Vec<String>)>,
 }
@@ -74,6 +77,9 @@ impl Places {
         self.packs.push(id);
         let segments = listed.indexed.get(&id).map(|pack| pack.footer.segments.as_slice()).unwrap_or_default();
         for (segment, at) in segments.iter().zip(0u32..) {
+            if !segment.origins.is_empty() {
+                self.origins.insert((number, at), segment.origins.clone());
+            }
             for chunk in &segment.chunks {
                 if let Some((pack, segment, _)) = self.sound.insert(chunk.id, (number, at, chunk.len)) {
                     self.ambiguous.extend([(pack, segment), (number, at)]);

@@ -5,6 +5,8 @@ use crate::id::{IndexId, LogId, PackId, SnapshotId, to_hex};
 use crate::monitor::{Monitor, Unit};
 use crate::pack::IndexedPack;
 use crate::repo::keys::read_keys;
+use crate::repo::manifest::Need;
+use crate::repo::moved::Moves;
 use crate::repo::sync::{Chain, Snapshot};
 use crate::repo::{Error, Repository, Result};
 use crate::store::{Key, Kind};
@@ -19,6 +21,17 @@ pub(super) struct Listed {
     pub indexed: HashMap<PackId, IndexedPack>,
     /// Index objects that cannot be read, and why.
     pub unread: Vec<(String, Error)>,
+}
+
+impl Listed {
+    /// Where segments have moved to.
+    pub fn moves(&self) -> Moves {
+        let mut moves = Moves::default();
+        for (id, pack) in &self.indexed {
+            moves.add(*id, &pack.footer);
+        }
+        moves
+    }
 }
 
 pub(super) fn check_keys(repository: &Repository, findings: &mut Findings) -> Result<()> {
@@ -162,7 +175,9 @@ pub(super) fn check_snapshots(
 /// is listed elsewhere; `all_read` says whether all snapshots are known.
 pub(super) fn check_unread_indexes(snapshots: &[Snapshot], all_read: bool, listed: &Listed, findings: &mut Findings) {
     let needs = || snapshots.iter().flat_map(|snapshot| &snapshot.manifest.needs);
-    let elsewhere = all_read && needs().all(|need| listed.indexed.contains_key(&need.pack));
+    let moves = listed.moves();
+    let is_listed = |need: &Need| listed.indexed.contains_key(&need.pack) || moves.cover(need);
+    let elsewhere = all_read && needs().all(is_listed);
     for (object, error) in &listed.unread {
         if elsewhere && !error.is_newer() {
             let what = Chain(error);
@@ -181,10 +196,14 @@ pub(super) fn check_needs(
     intact: &HashSet<SnapshotId>,
     findings: &mut Findings,
 ) {
+    let moves = listed.moves();
     for snapshot in snapshots {
         let object = Key::from(snapshot.id).path();
         for need in &snapshot.manifest.needs {
             let pack = need.pack.short();
+            if !listed.indexed.contains_key(&need.pack) && moves.cover(need) {
+                continue;
+            }
             let known = listed.indexed.get(&need.pack).map(|pack| pack.footer.segments.len() as u64);
             let wanted = need.segments.iter().map(|[first, count]| u64::from(*first) + u64::from(*count)).max();
             let lack = match known {

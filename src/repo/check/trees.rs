@@ -233,9 +233,14 @@ impl TreeCheck<'_, '_> {
         for need in &snapshot.manifest.needs {
             named.insert(need.pack, &need.segments);
         }
-        let covered = |pack: u32, segment: u32| {
-            let runs = self.places.packs.get(pack as usize).and_then(|id| named.get(id));
+        let names = |id: &PackId, segment: u32| {
+            let runs = named.get(id);
             runs.is_some_and(|runs| runs.iter().any(|[first, count]| segment >= *first && segment - first < *count))
+        };
+        let covered = |pack: u32, segment: u32| {
+            let origins = self.places.origins.get(&(pack, segment)).map(Vec::as_slice).unwrap_or_default();
+            self.places.packs.get(pack as usize).is_some_and(|id| names(id, segment))
+                || origins.iter().any(|from| names(&from.pack, from.segment))
         };
         let uncovered =
             needs.segments().filter(|at| !covered(at.0, at.1) && !self.places.ambiguous.contains(at)).count();

@@ -1,5 +1,9 @@
 //! Pruning: deleting what no snapshot needs, in two phases, beside whatever else goes on.
 //!
+//! **Before that** it copies what is needed of packs of which little is needed, and of many small ones,
+//! into new packs (`repack`), which say where each segment came from. The old packs are then packs
+//! that no snapshot needs, and go like all others.
+//!
 //! **Phase one** publishes a mark: which forgotten snapshots and which packs are to go. From then on no
 //! capture builds anything new on them. **Phase two**, in a later run and at least a day on by this
 //! machine's own knowledge (`clock`), says that it deletes (a sweep mark), then looks at everything
@@ -15,6 +19,8 @@
 //! (`state`). Packs that a live snapshot lost, and whose content lies elsewhere, keep what has it.
 
 mod clock;
+mod index;
+mod repack;
 mod state;
 mod sweep;
 
@@ -22,11 +28,12 @@ pub use clock::{Clock, Moment, SystemClock};
 
 use super::mark::{Act, Stamp};
 use super::{Repository, Result};
-use crate::id::{MarkId, PackId, SnapshotId};
+use crate::id::{MarkId, SnapshotId};
 use crate::monitor::Monitor;
 use crate::store::Key;
+use index::Index;
 use serde::Serialize;
-use state::State;
+use state::{Alive, State};
 use std::collections::HashSet;
 
 /// How to prune.
@@ -42,6 +49,9 @@ pub struct PruneOptions<'a> {
     pub orphan_seconds: u64,
     /// More than this share of the packs' bytes goes only with a confirmation.
     pub share_max: f64,
+    /// Packs of which less than this share is needed are copied, so that the rest goes. At 0 nothing is
+    /// copied, and only whole packs go.
+    pub repack_below: f64,
     /// Asks for it.
     pub confirm: &'a dyn Fn(&Deletion) -> bool,
     /// Who does it, and when.
@@ -59,6 +69,17 @@ pub struct Deletion {
     pub bytes: u64,
 }
 
+/// What was copied so that the rest can go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Repacked {
+    /// Old packs, marked to be deleted.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of their bytes that are needed, and were copied.
+    pub bytes_copied: u64,
+}
+
 /// What a prune did.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PruneReport {
@@ -70,6 +91,8 @@ pub struct PruneReport {
     pub waiting: Deletion,
     /// Packs that no snapshot needs and that are too young to be marked.
     pub young: Deletion,
+    /// What was copied into new packs, or would be. A dry run does not count it as marked.
+    pub repacked: Repacked,
     /// Index objects that were merged into others.
     pub indexes_merged: u64,
     /// All packs before.
@@ -94,13 +117,11 @@ pub fn prune(
     monitor: &dyn Monitor,
 ) -> Result<PruneReport> {
     repository.require_owner("prune")?;
-    let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
-    let mut state = State::read(repository)?;
-    if options.dry_run {
-        state.suppose_forgotten(options.supposed);
-    }
-    report.packs = state.sizes.len() as u64;
-    report.bytes = state.sizes.values().sum();
+    let report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
+    let mut run = Run { repository, options, clock, monitor, report, answer: None };
+    let mut state = run.state()?;
+    run.report.packs = state.sizes.len() as u64;
+    run.report.bytes = state.sizes.values().sum();
     let now = clock.moment();
     let mut due = Vec::new();
     for id in state.deletions() {
@@ -108,17 +129,24 @@ pub fn prune(
             due.push(id);
         }
     }
-    let mut run = Run { repository, options, clock, monitor, report };
     if !due.is_empty() {
         run.sweep(&state, &due)?;
-        if !options.dry_run {
-            state = State::read(repository)?;
-        }
+        state = run.state()?;
     } else if !options.dry_run && !state.set.marks.marks.is_empty() {
         // What an earlier run had no time for.
         run.clear_marks(&[], None)?;
     }
-    run.mark(&state, &due, &now)?;
+    let mut index = Index::read(repository)?;
+    if run.repack(&state, &index)? {
+        state = run.state()?;
+        index = Index::read(repository)?;
+    }
+    if !run.report.refused {
+        run.mark(&state, &due, &now, &index)?;
+    }
+    if index.is_scattered() {
+        run.report.indexes_merged += index.rewrite(repository, &HashSet::new(), options.dry_run)?;
+    }
     Ok(run.report)
 }
 
@@ -128,27 +156,46 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     monitor: &'a dyn Monitor,
     report: PruneReport,
+    /// What the person has said, if asked.
+    answer: Option<bool>,
 }
 
 impl Run<'_> {
+    /// The repository as it is now; in a dry run as it would be.
+    fn state(&self) -> Result<State> {
+        let mut state = State::read(self.repository)?;
+        if self.options.dry_run {
+            state.suppose_forgotten(self.options.supposed);
+        }
+        Ok(state)
+    }
+
     /// True unless so much would go that a person has to confirm it and has not.
-    fn may(&self, deletion: &Deletion, total: u64) -> bool {
-        deletion.bytes as f64 <= total as f64 * self.options.share_max || (self.options.confirm)(deletion)
+    fn may(&mut self, deletion: &Deletion, total: u64) -> bool {
+        let confirm = self.options.confirm;
+        let little = deletion.bytes as f64 <= total as f64 * self.options.share_max;
+        little || *self.answer.get_or_insert_with(|| confirm(deletion))
+    }
+
+    /// What must stay when everything that is marked and can go has gone.
+    fn alive(&self, state: &State, index: &Index) -> Result<(HashSet<SnapshotId>, Alive)> {
+        let forgotten: HashSet<SnapshotId> = state.set.forgotten.iter().map(|s| s.id).collect();
+        let removable = state.removable(&forgotten);
+        let alive = state.alive(self.repository, &removable, &state.leaving(), index)?;
+        Ok((removable, alive))
     }
 
     /// Phase one. `due` are the marks that phase two has dealt with, in a dry run without deleting.
-    fn mark(&mut self, state: &State, due: &[MarkId], now: &Moment) -> Result<()> {
-        let index = state.read_index(self.repository)?;
+    fn mark(&mut self, state: &State, due: &[MarkId], now: &Moment, index: &Index) -> Result<()> {
         let waiting: Vec<MarkId> = state.deletions().into_iter().filter(|id| !due.contains(id)).collect();
         let (marked_snapshots, marked_packs) = state.named_by(&state.deletions());
-        let forgotten: HashSet<SnapshotId> = state.set.forgotten.iter().map(|s| s.id).collect();
-        let removable = state.removable(&forgotten);
-        let alive = state.needed(self.repository, &removable, &index)?;
-        let released: HashSet<PackId> = state.needs_of(&removable);
+        let (removable, alive) = self.alive(state, index)?;
         let (mut chosen, mut young) = (Vec::new(), Vec::new());
-        for pack in state.sizes.keys().filter(|id| !alive.contains(*id) && !marked_packs.contains(*id)) {
+        let named = state.needed_by_any();
+        for pack in state.sizes.keys().filter(|id| !alive.packs.contains(*id) && !marked_packs.contains(*id)) {
             let age = self.repository.known_for(&format!("unneeded {pack}"), now)?;
-            let left = released.contains(pack) || age >= self.options.orphan_seconds;
+            // What no snapshot ever named may be of a capture that still runs.
+            let left = named.contains(pack) || index.has_moved(pack) || age >= self.options.orphan_seconds;
             if left { chosen.push(*pack) } else { young.push(*pack) }
         }
         let snapshots: Vec<SnapshotId> = removable.difference(&marked_snapshots).copied().collect();
@@ -160,10 +207,10 @@ impl Run<'_> {
             self.report.marked = deletion;
             return Ok(());
         }
-        let all = Deletion { bytes: deletion.bytes + self.report.waiting.bytes, ..deletion };
+        let loss = state.loss(&chosen, &alive, index) + state.loss(&state.unneeded(&waiting, &alive), &alive, index);
         let total: u64 = state.sizes.values().sum();
-        let confirmed = all.bytes as f64 > total as f64 * self.options.share_max;
-        if !self.may(&all, total) {
+        let confirmed = loss as f64 > total as f64 * self.options.share_max;
+        if !self.may(&Deletion { bytes: loss, ..deletion }, total) {
             self.report.refused = true;
             return Ok(());
         }

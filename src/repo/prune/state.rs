@@ -1,11 +1,13 @@
 //! What there is, whether it is known well enough to delete anything, and what is needed of it.
 
 use super::Deletion;
-use crate::id::{IndexId, MarkId, PackId, SnapshotId};
-use crate::pack::IndexedPack;
+use super::index::Index;
+use crate::id::{MarkId, PackId, SnapshotId};
+use crate::pack::Origin;
 use crate::repo::mark::Act;
+use crate::repo::needs::Needs;
 use crate::repo::{Error, Repository, Result, Snapshot, SnapshotSet};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The repository at one moment.
 pub(super) struct State {
@@ -15,8 +17,25 @@ pub(super) struct State {
     pub sizes: HashMap<PackId, u64>,
 }
 
-/// All index objects and what they list.
-pub(super) type Index = Vec<(IndexId, Vec<IndexedPack>)>;
+/// What must stay.
+#[derive(Default)]
+pub(super) struct Alive {
+    /// The segments, where they are now.
+    pub segments: Needs<PackId>,
+    /// The packs, those among them of which it is not known what is needed.
+    pub packs: HashSet<PackId>,
+    /// What the manifests name.
+    pub named: Needs<PackId>,
+    /// Packs that are relied on in the place of others, which go.
+    pub relied: BTreeSet<PackId>,
+}
+
+impl Alive {
+    fn keep(&mut self, at: &Origin) {
+        self.segments.add(at.pack, at.segment);
+        self.packs.insert(at.pack);
+    }
+}
 
 fn not_safe(reason: String) -> Error {
     Error::NotSafe { reason }
@@ -76,14 +95,6 @@ impl State {
         self.set.snapshots.iter().chain(&self.set.forgotten)
     }
 
-    /// All index objects. One that cannot be read ends it: its packs might be taken for unlisted.
-    ///
-    /// # Errors
-    /// The listing or one of them cannot be read.
-    pub fn read_index(&self, repository: &Repository) -> Result<Index> {
-        repository.index_ids()?.into_iter().map(|id| Ok((id, repository.read_index(id)?))).collect()
-    }
-
     /// The marks of phase one.
     pub fn deletions(&self) -> Vec<MarkId> {
         let marks = self.set.marks.marks.iter();
@@ -119,48 +130,114 @@ impl State {
         forgotten.filter(|id| wanted.contains(id) && !stays.contains(id)).collect()
     }
 
-    /// The packs that these snapshots name.
-    pub fn needs_of(&self, snapshots: &HashSet<SnapshotId>) -> HashSet<PackId> {
-        let named = self.present().filter(|s| snapshots.contains(&s.id));
-        named.flat_map(|s| s.manifest.needs.iter().map(|need| need.pack)).collect()
+    /// The packs that snapshots name, forgotten ones too.
+    pub fn needed_by_any(&self) -> HashSet<PackId> {
+        self.present().flat_map(|s| s.manifest.needs.iter().map(|need| need.pack)).collect()
     }
 
-    /// The packs that must stay when `removing` go: those that the other snapshots name, and where one
-    /// of these is missing or damaged, all that hold what was in it.
+    /// For each pack the number of the first snapshot that names it.
+    pub fn first_needed(&self) -> HashMap<PackId, usize> {
+        let mut first = HashMap::new();
+        for (at, snapshot) in self.present().enumerate() {
+            for need in &snapshot.manifest.needs {
+                first.entry(need.pack).or_insert(at);
+            }
+        }
+        first
+    }
+
+    /// What the snapshots name that are not to be removed; of a pack that is not known, its first segment.
+    fn named(&self, removing: &HashSet<SnapshotId>, index: &Index) -> Needs<PackId> {
+        let mut named = Needs::default();
+        let stay = self.present().filter(|s| !removing.contains(&s.id));
+        for need in stay.flat_map(|s| &s.manifest.needs) {
+            let end = index.end_of(&need.pack);
+            for [first, count] in &need.segments {
+                let end = first.saturating_add(*count).min(end);
+                (*first..end).for_each(|segment| named.add(need.pack, segment));
+            }
+            if need.segments.iter().all(|[first, _]| *first >= end) {
+                named.add(need.pack, 0);
+            }
+        }
+        named
+    }
+
+    /// What must stay when the snapshots `removing` go: what the others name, where it is now. Of what lies
+    /// in several places one counts, that in none of the packs `leaving`; where there is none, all do. Where
+    /// nothing sound is left of a segment, all that hold what was in its pack stay.
     ///
     /// # Errors
-    /// A pack is missing and nothing says what was in it; the catalog fails.
-    pub fn needed(
+    /// A pack is missing and nothing says what was in it; the catalog or the store fails.
+    pub fn alive(
         &self,
         repository: &Repository,
         removing: &HashSet<SnapshotId>,
+        leaving: &HashSet<PackId>,
         index: &Index,
-    ) -> Result<HashSet<PackId>> {
-        let stay = self.present().filter(|s| !removing.contains(&s.id));
-        let mut needed: HashSet<PackId> = stay.flat_map(|s| s.manifest.needs.iter().map(|need| need.pack)).collect();
+    ) -> Result<Alive> {
+        let mut alive = Alive::default();
+        let named = self.named(removing, index);
         let bad = repository.catalog().bad_packs()?;
-        let listed: HashMap<PackId, &IndexedPack> =
-            index.iter().flat_map(|(_, packs)| packs).map(|pack| (pack.id, pack)).collect();
+        let sound = |id: &PackId| {
+            let listed = index.packs.get(id);
+            let whole = self.sizes.get(id).is_some_and(|size| listed.is_none_or(|pack| pack.sealed_bytes == *size));
+            whole && !bad.contains_key(id)
+        };
         let mut lost = HashSet::new();
-        for id in &needed {
-            let pack = listed.get(id);
-            let whole = self.sizes.get(id).is_some_and(|size| pack.is_none_or(|pack| pack.sealed_bytes == *size));
-            if whole && !bad.contains_key(id) {
-                continue;
+        for (pack, segment) in named.segments() {
+            let own = Origin { pack, segment };
+            let mut places = if index.moves.is_empty() { Vec::new() } else { index.moves.of(&own) };
+            places.push(own);
+            places.retain(|place| sound(&place.pack));
+            match places.iter().find(|place| !leaving.contains(&place.pack)) {
+                Some(place) => {
+                    alive.keep(place);
+                    if places.iter().any(|other| leaving.contains(&other.pack)) {
+                        alive.relied.insert(place.pack);
+                    }
+                }
+                None if places.is_empty() => {
+                    lost.insert(pack);
+                }
+                None => places.iter().for_each(|place| alive.keep(place)),
             }
-            let Some(pack) = pack else {
-                let reason = format!("pack {} is missing or damaged, and no index says what was in it", id.short());
-                return Err(not_safe(reason));
-            };
-            lost.extend(pack.footer.segments.iter().flat_map(|segment| segment.chunks.iter().map(|chunk| chunk.id)));
+        }
+        if let Some(id) = lost.iter().find(|id| !index.packs.contains_key(id)) {
+            let reason = format!("pack {} is missing or damaged, and no index says what was in it", id.short());
+            return Err(not_safe(reason));
         }
         if !lost.is_empty() {
-            let has = |pack: &&&IndexedPack| {
-                pack.footer.segments.iter().any(|segment| segment.chunks.iter().any(|chunk| lost.contains(&chunk.id)))
-            };
-            needed.extend(listed.values().filter(has).map(|pack| pack.id));
+            alive.packs.extend(lost.iter().filter(|id| self.sizes.contains_key(*id)));
+            alive.packs.extend(index.holders(repository, &lost)?);
         }
-        Ok(needed)
+        Ok(Alive { named, ..alive })
+    }
+
+    /// Packs that a prune has marked or is deleting.
+    pub fn leaving(&self) -> HashSet<PackId> {
+        self.set.marks.doomed()
+    }
+
+    /// How many bytes are lost with these packs: not those of what has moved elsewhere.
+    pub fn loss(&self, packs: &[PackId], alive: &Alive, index: &Index) -> u64 {
+        if index.moves.is_empty() {
+            return self.bytes(packs);
+        }
+        let named: HashSet<Origin> = alive.named.segments().map(|(pack, segment)| Origin { pack, segment }).collect();
+        let one = |id: &PackId| {
+            let Some(pack) = index.packs.get(id) else { return self.bytes(&[*id]) };
+            let moved = |at: u32, origins: &[Origin]| {
+                named.contains(&Origin { pack: *id, segment: at }) || origins.iter().any(|from| named.contains(from))
+            };
+            let dead = pack.segments.iter().zip(0u32..).filter(|(segment, at)| !moved(*at, &segment.origins));
+            let dead: Vec<u32> = dead.map(|(segment, _)| segment.stored_len).collect();
+            match dead.len() == pack.segments.len() {
+                true => self.bytes(&[*id]),
+                false => dead.into_iter().map(u64::from).sum(),
+            }
+        };
+        packs.iter().map(one).sum()
     }
 
     /// Bytes in these packs.
@@ -168,12 +245,16 @@ impl State {
         packs.iter().filter_map(|id| self.sizes.get(id)).sum()
     }
 
-    /// What these marks would delete if `alive` packs stay.
-    pub fn deletion(&self, marks: &[MarkId], alive: &HashSet<PackId>) -> Deletion {
-        let (snapshots, packs) = self.named_by(marks);
-        let packs: Vec<PackId> =
-            packs.into_iter().filter(|id| self.sizes.contains_key(id) && !alive.contains(id)).collect();
-        let snapshots = self.removable(&snapshots).len() as u64;
+    /// The packs that these marks name, that are there and that need not stay.
+    pub fn unneeded(&self, marks: &[MarkId], alive: &Alive) -> Vec<PackId> {
+        let (_, packs) = self.named_by(marks);
+        packs.into_iter().filter(|id| self.sizes.contains_key(id) && !alive.packs.contains(id)).collect()
+    }
+
+    /// What these marks would delete.
+    pub fn deletion(&self, marks: &[MarkId], alive: &Alive) -> Deletion {
+        let snapshots = self.removable(&self.named_by(marks).0).len() as u64;
+        let packs = self.unneeded(marks, alive);
         Deletion { snapshots, packs: packs.len() as u64, bytes: self.bytes(&packs) }
     }
 }

@@ -1,19 +1,14 @@
 //! Phase two: deleting what was marked. Each step can be the last one that happens.
 
-use super::state::{Index, State};
+use super::index::Index;
+use super::state::{Alive, State};
 use super::{Deletion, Run};
-use crate::id::{IndexId, MarkId, PackId, RemovalId, SnapshotId};
-use crate::limits::INDEX_CHUNKS_TARGET;
+use crate::id::{MarkId, PackId, RemovalId, SnapshotId, object_name};
 use crate::monitor::Unit;
-use crate::pack::IndexedPack;
 use crate::repo::mark::{Act, Tombstone};
-use crate::repo::writer::groups;
 use crate::repo::{Error, Repository, Result};
 use crate::store::Key;
-use std::collections::{BTreeMap, HashSet};
-
-/// More index objects than this are merged: each costs a read wherever a catalog is filled.
-const INDEX_OBJECTS_MAX: usize = 32;
+use std::collections::HashSet;
 
 /// A mark of a run that has not ended for so long is one that a crash left.
 const LEFT_BEHIND_SECONDS_MIN: u64 = 3600;
@@ -23,6 +18,8 @@ struct Plan {
     snapshots: HashSet<SnapshotId>,
     packs: HashSet<PackId>,
     deletion: Deletion,
+    /// Bytes that are lost by it.
+    loss: u64,
 }
 
 impl Run<'_> {
@@ -41,15 +38,15 @@ impl Run<'_> {
                 Some(mark)
             }
         };
-        let state = State::read(self.repository)?;
-        let index = state.read_index(self.repository)?;
+        let state = self.state()?;
+        let index = Index::read(self.repository)?;
         let plan = self.plan(&state, due, &index)?;
         let confirmed = due.iter().all(|id| {
             let act = state.set.marks.marks.get(id).map(|mark| &mark.act);
             matches!(act, Some(Act::Delete { confirmed: true, .. }) | None)
         });
         let total = state.sizes.values().sum();
-        if !(self.options.dry_run || confirmed || self.may(&plan.deletion, total)) {
+        if !(self.options.dry_run || confirmed || self.may(&Deletion { bytes: plan.loss, ..plan.deletion }, total)) {
             self.report.refused = true;
             return own.map_or(Ok(()), |mark| Ok(self.repository.store.remove(&Key::from(mark))?));
         }
@@ -121,14 +118,44 @@ impl Run<'_> {
     }
 
     fn plan(&self, state: &State, due: &[MarkId], index: &Index) -> Result<Plan> {
-        let (snapshots, packs) = state.named_by(due);
+        let (snapshots, named) = state.named_by(due);
         let snapshots = state.removable(&snapshots);
-        let alive = state.needed(self.repository, &snapshots, index)?;
-        let packs: HashSet<PackId> =
-            packs.into_iter().filter(|id| state.sizes.contains_key(id) && !alive.contains(id)).collect();
-        let bytes = packs.iter().filter_map(|id| state.sizes.get(id)).sum();
+        // What another prune deletes now is no more to be relied on than what goes here: each of two says first
+        // what it deletes and then looks, so at least one of them sees the other.
+        let leaving: HashSet<PackId> = named.iter().copied().chain(state.set.marks.swept().1).collect();
+        let alive = loop {
+            let alive = state.alive(self.repository, &snapshots, &leaving, index)?;
+            if self.options.dry_run || self.copies_are_sound(&alive)? {
+                break alive;
+            }
+        };
+        let mut packs: Vec<PackId> = Vec::from_iter(named);
+        packs.retain(|id| state.sizes.contains_key(id) && !alive.packs.contains(id));
+        let bytes = state.bytes(&packs);
         let deletion = Deletion { snapshots: snapshots.len() as u64, packs: packs.len() as u64, bytes };
-        Ok(Plan { snapshots, packs, deletion })
+        let loss = state.loss(&packs, &alive, index);
+        Ok(Plan { snapshots, packs: packs.into_iter().collect(), deletion, loss })
+    }
+
+    /// Reads whole what has taken the place of something that goes, unless it was read before. False if
+    /// something of it is not as it was stored, which is noted.
+    fn copies_are_sound(&self, alive: &Alive) -> Result<bool> {
+        let catalog = self.repository.catalog();
+        let read = catalog.readings()?;
+        let at = self.clock.moment().wall_seconds;
+        for id in alive.relied.iter().filter(|id| !read.contains_key(id)) {
+            let sound = match self.repository.store.get(&Key::from(*id)) {
+                Ok(sealed) => object_name(&sealed) == id.0,
+                Err(error) if error.is_outage() => return Err(error.into()),
+                Err(_) => false,
+            };
+            if !sound {
+                catalog.note_readings(&[], &[*id], at)?;
+                return Ok(false);
+            }
+            catalog.note_readings(&[*id], &[], at)?;
+        }
+        Ok(true)
     }
 
     /// Removes manifests, then what the index lists, then packs. What is removed is recorded first.
@@ -139,7 +166,7 @@ impl Run<'_> {
         for id in &plan.snapshots {
             self.step(own, &Key::from(*id))?;
         }
-        self.report.indexes_merged = rewrite_index(self.repository, index, &plan.packs)?;
+        self.report.indexes_merged += index.rewrite(self.repository, &plan.packs, false)?;
         for pack in &plan.packs {
             self.step(own, &Key::from(*pack))?;
         }
@@ -179,34 +206,6 @@ fn record(run: &Run<'_>, state: &State, snapshots: &HashSet<SnapshotId>) -> Resu
     let there: HashSet<SnapshotId> = state.set.snapshots.iter().map(|s| s.id).collect();
     let accepted = state.set.marks.accepted().into_iter().filter(|id| there.contains(id)).collect();
     run.repository.put_removal(&run.options.stamp, tombstones.into_values().collect(), accepted)
-}
-
-/// Replaces the index objects that list one of `gone`, and small ones if there are many. The new ones
-/// are there before the old ones go.
-fn rewrite_index(repository: &Repository, index: Index, gone: &HashSet<PackId>) -> Result<u64> {
-    let many = index.len() > INDEX_OBJECTS_MAX;
-    let is_due = |packs: &[IndexedPack]| {
-        let chunks: usize = packs.iter().map(|pack| pack.footer.chunk_count()).sum();
-        packs.iter().any(|pack| gone.contains(&pack.id)) || (many && chunks < INDEX_CHUNKS_TARGET / 4)
-    };
-    let mut old: Vec<IndexId> = Vec::new();
-    let mut packs: BTreeMap<PackId, IndexedPack> = BTreeMap::new();
-    for (id, listed) in index {
-        if is_due(&listed) {
-            old.push(id);
-            packs.extend(listed.into_iter().filter(|pack| !gone.contains(&pack.id)).map(|pack| (pack.id, pack)));
-        }
-    }
-    let packs: Vec<IndexedPack> = packs.into_values().collect();
-    let mut new = 0;
-    for group in groups(&packs) {
-        repository.put_index(group)?;
-        new += 1;
-    }
-    for id in &old {
-        repository.store.remove(&Key::from(*id))?;
-    }
-    Ok((old.len() as u64).saturating_sub(new))
 }
 
 /// Removes the records that `kept` repeats. That one is new in any case, so that whoever knew the others

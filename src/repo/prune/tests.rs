@@ -4,13 +4,15 @@
 //! Any operation on the store can be the last one of a command, or the one during which others run
 //! whole commands. `SNAP_MODEL=100000` runs so many histories, `SNAP_MODEL_SEED` one of them.
 
+mod acts;
 mod memory;
+mod scale;
 
 use super::*;
 use crate::chunk::Namer;
 use crate::crypto::people::PersonRecipient;
 use crate::crypto::secrets::Secrets;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, PackId};
 use crate::monitor::{Quiet, lock};
 use crate::pack::PackKind;
 use crate::repo::Error;
@@ -22,6 +24,7 @@ use crate::repo::reader::Reader;
 use crate::repo::writer::{PackRef, Session};
 use memory::{Dice, Handle, World};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const DAY: u64 = 86_400;
@@ -54,6 +57,7 @@ struct History {
     /// Snapshots that somebody has forgotten, acknowledged or not.
     forgotten: Mutex<HashSet<SnapshotId>>,
     deleted: Mutex<u64>,
+    repacked: Mutex<u64>,
     log: Mutex<Vec<String>>,
     _dir: tempfile::TempDir,
 }
@@ -108,6 +112,7 @@ impl History {
             kept: Mutex::default(),
             forgotten: Mutex::default(),
             deleted: Mutex::default(),
+            repacked: Mutex::default(),
             log: Mutex::default(),
             _dir: dir,
         })
@@ -195,126 +200,6 @@ impl History {
         panic!("{text}\n{}", lock(&self.log).join("\n"));
     }
 
-    fn create(&self, actor: usize) -> Result<()> {
-        let repository = self.open(actor)?;
-        let before = repository.snapshots()?;
-        repository.sync_for_writing(&Quiet::default())?;
-        let session = Session::begin(&repository, 1)?;
-        let mut sink = session.sink(PackKind::Data)?;
-        let mut needs: Needs<PackRef> = Needs::default();
-        let mut chunks = Vec::new();
-        for _ in 0..=self.roll(3) {
-            let content = [self.roll(CONTENTS) as u8; 300];
-            let stored = sink.put(&content)?;
-            needs.add(stored.pack, stored.segment);
-            chunks.push(stored.id);
-        }
-        sink.finish()?;
-        session.checkpoint()?;
-        let (host, stack) = (format!("host-{}", actor.min(1)), "stack".to_owned());
-        let wall = self.actors[actor].moment().wall_seconds;
-        let mut manifest = Manifest {
-            version: 1,
-            requires: Vec::new(),
-            repository: repository.id(),
-            predecessors: before.heads(&host, &stack),
-            time: format!("{:.6}", jiff::Timestamp::from_second(wall).unwrap_or_default()),
-            host,
-            stack,
-            tags: Vec::new(),
-            note: String::new(),
-            tool: "test".to_owned(),
-            project: None,
-            git: None,
-            complete: self.roll(8) > 0,
-            sources: Vec::new(),
-            coverage: Vec::new(),
-            warnings: Vec::new(),
-            stats: Stats::default(),
-            needs: Vec::new(),
-        };
-        let id = session.commit(&needs, &mut manifest)?;
-        self.say(format!("acknowledged {}", id.short()));
-        let known = if lock(&self.forgotten).contains(&id) { Known::Open } else { Known::Kept };
-        lock(&self.kept).push((id, chunks, known));
-        Ok(())
-    }
-
-    fn stamp() -> Stamp {
-        Stamp { time: "2026-01-01T00:00:00.000000Z".to_owned(), host: "h".to_owned() }
-    }
-
-    fn know(&self, id: SnapshotId, known: Known) {
-        for one in lock(&self.kept).iter_mut().filter(|one| one.0 == id) {
-            one.2 = known;
-        }
-    }
-
-    fn forget(&self, actor: usize) -> Result<()> {
-        let repository = self.open(actor)?;
-        let set = repository.snapshots()?;
-        let chosen: Vec<SnapshotId> = set.snapshots.iter().map(|s| s.id).filter(|_| self.roll(2) == 0).collect();
-        lock(&self.forgotten).extend(&chosen);
-        for id in &chosen {
-            self.know(*id, Known::Open);
-        }
-        let snapshots = chosen.iter().map(|id| ForgottenSnapshot { id: *id, reason: String::new() }).collect();
-        repository.forget(&set, &Forgetting { snapshots, accepted: Vec::new() }, &Self::stamp()).map(drop)
-    }
-
-    fn undelete(&self, actor: usize) -> Result<()> {
-        let repository = self.open(actor)?;
-        let set = repository.snapshots()?;
-        if set.forgotten.is_empty() {
-            return Ok(());
-        }
-        let id = set.forgotten[self.roll(set.forgotten.len() as u64) as usize].id;
-        repository.undelete(&set, &[id], &Self::stamp())?;
-        // Another may have forgotten it once more meanwhile, and a mark that is seen late cannot be undone.
-        if self.fresh().snapshots().is_ok_and(|set| set.snapshots.iter().any(|s| s.id == id)) {
-            self.say(format!("taken back {}", id.short()));
-            self.know(id, Known::Kept);
-        }
-        Ok(())
-    }
-
-    fn prune(&self, actor: usize) -> Result<()> {
-        let repository = self.open(actor)?;
-        let options = PruneOptions {
-            dry_run: self.roll(10) == 0,
-            supposed: &[],
-            delay_seconds: DAY,
-            orphan_seconds: 2 * DAY,
-            share_max: 0.5,
-            confirm: &|_| true,
-            stamp: Self::stamp(),
-        };
-        let report = prune(&repository, &options, &self.actors[actor], &Quiet::default())?;
-        *lock(&self.deleted) += report.deleted.packs + report.deleted.snapshots;
-        Ok(())
-    }
-
-    fn time_passes(&self) -> Result<()> {
-        let passed = [3600, DAY + 1, DAY + 1, 3 * DAY][self.roll(4) as usize];
-        lock(&self.world).now += passed;
-        Ok(())
-    }
-
-    fn something_happens(&self, actor: usize) -> Result<()> {
-        match self.roll(3) {
-            0 => lock(&self.world).skew = [0, -2_000_000, 50_000_000, -3_600][self.roll(4) as usize],
-            1 => {
-                let mut world = lock(&self.world);
-                world.boot += 1;
-                world.booted = world.now;
-            }
-            _ => {
-                let _ = std::fs::remove_dir_all(&self.actors[actor].catalog);
-            }
-        }
-        Ok(())
-    }
-
     /// The repository as somebody finds it who has seen nothing of it, and all that is there.
     fn fresh(&self) -> Repository {
         let catalog = self._dir.path().join("fresh");
@@ -342,14 +227,22 @@ impl History {
     }
 }
 
-fn run(seed: u64) -> u64 {
+/// How many objects were deleted, and how many packs were copied first.
+fn run(seed: u64) -> [u64; 2] {
     let history = History::new(seed);
     let steps = 15 + history.roll(30);
+    let mut removals = 0;
     for _ in 0..steps {
         history.step(0);
-        history.holds();
+        // Nothing but a removal can take something away.
+        let removed = lock(&history.world).removals;
+        if removed != removals {
+            removals = removed;
+            history.holds();
+        }
     }
-    *lock(&history.deleted)
+    history.holds();
+    [*lock(&history.deleted), *lock(&history.repacked)]
 }
 
 #[test]
@@ -360,18 +253,34 @@ fn whatever_happens_what_was_acknowledged_is_there() {
         return;
     }
     let histories = number("SNAP_MODEL").unwrap_or(300);
-    let next = std::sync::atomic::AtomicU64::new(0);
-    let deleted = std::sync::atomic::AtomicU64::new(0);
+    let next = AtomicU64::new(0);
+    let [deleted, repacked] = [0, 0].map(AtomicU64::new);
+    let begun = std::time::Instant::now();
+    // In the usual run both processors; for hours one, so that others can work.
+    let threads = if histories > 1_000 { 1 } else { 2 };
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= histories {
                         return;
                     }
                     match std::panic::catch_unwind(|| run(seed)) {
-                        Ok(count) => drop(deleted.fetch_add(count, std::sync::atomic::Ordering::Relaxed)),
+                        Ok(counts) => {
+                            for (total, count) in [&deleted, &repacked].into_iter().zip(counts) {
+                                total.fetch_add(count, Ordering::Relaxed);
+                            }
+                            if (seed + 1).is_multiple_of(1_000) {
+                                let [deleted, repacked] =
+                                    [&deleted, &repacked].map(|total| total.load(Ordering::Relaxed));
+                                eprintln!(
+                                    "{} histories, {deleted} objects deleted, {repacked} packs copied, {:?}",
+                                    seed + 1,
+                                    begun.elapsed()
+                                );
+                            }
+                        }
                         Err(cause) => {
                             let text = cause.downcast_ref::<String>().cloned().unwrap_or_default();
                             panic!("history {seed} (SNAP_MODEL_SEED={seed}): {text}");
@@ -381,9 +290,10 @@ fn whatever_happens_what_was_acknowledged_is_there() {
             });
         }
     });
-    let deleted = deleted.into_inner();
+    let (deleted, repacked) = (deleted.into_inner(), repacked.into_inner());
     // A pruner that does nothing is safe and of no use.
     assert!(deleted > histories / 2, "only {deleted} objects were deleted in {histories} histories");
+    assert!(repacked > histories / 4, "only {repacked} packs were copied in {histories} histories");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::Spot;
 use crate::id::{ChunkId, IndexId, PackId};
 use crate::pack::{Footer, IndexedPack, Place};
+use crate::repo::moved::Moves;
 use crate::repo::{Repository, Result};
 use crate::store::{Key, Kind};
 use std::collections::HashSet;
@@ -20,6 +21,7 @@ pub(super) struct Known {
     chunks: hashbrown::HashMap<ChunkId, Slot>,
     /// Copies beside the first, of which there are few.
     more: hashbrown::HashMap<ChunkId, Vec<Slot>>,
+    moves: Moves,
 }
 
 /// A place in one of the segments.
@@ -36,16 +38,11 @@ impl Known {
         if !self.packs.insert(pack) {
             return;
         }
+        self.moves.add(pack, footer);
         self.chunks.reserve(footer.segments.iter().map(|segment| segment.chunks.len()).sum());
         for segment in &footer.segments {
             let Ok(number) = u32::try_from(self.segments.len()) else { return };
-            let place = Place {
-                codec: segment.codec,
-                offset: segment.offset,
-                stored_len: segment.stored_len,
-                plain_len: segment.plain_len,
-            };
-            self.segments.push((pack, place));
+            self.segments.push((pack, Place::from(segment)));
             let mut offset = 0;
             for chunk in &segment.chunks {
                 let slot = Slot { segment: number, offset, len: chunk.len };
@@ -60,6 +57,11 @@ impl Known {
     /// True if it knows what is in `pack`.
     pub(super) fn has(&self, pack: &PackId) -> bool {
         self.packs.contains(pack)
+    }
+
+    /// Where segments have moved to, as it knows.
+    pub(super) fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     /// Everywhere that the chunk `id` is.
@@ -120,7 +122,14 @@ mod tests {
             let chunks = numbers.iter().map(|n| SegmentChunk { id: ChunkId([*n; 32]), len: u32::from(*n) });
             let (at, plain_len) = (offset, numbers.iter().map(|n| u32::from(*n)).sum());
             offset += 100;
-            Segment { codec: Codec::Raw, offset: at, stored_len: 100, plain_len, chunks: chunks.collect() }
+            Segment {
+                codec: Codec::Raw,
+                offset: at,
+                stored_len: 100,
+                plain_len,
+                chunks: chunks.collect(),
+                origins: Vec::new(),
+            }
         });
         Footer { kind: PackKind::Data, segments: segments.collect() }
     }

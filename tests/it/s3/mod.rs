@@ -2,6 +2,7 @@
 //! answer. `matrix.rs` has the faults, `independent.rs` a server that others have written.
 
 mod fault;
+mod hosts;
 mod independent;
 mod matrix;
 mod server;

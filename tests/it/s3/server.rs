@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub const BUCKET: &str = "vault";
+/// The key of one who may only add.
+pub const PUT_ONLY: &str = "put-only";
 /// What objects are, by name.
 pub type Objects = BTreeMap<String, Arc<Vec<u8>>>;
 
@@ -29,6 +31,20 @@ pub struct Request {
 impl Request {
     pub fn is_listing(&self) -> bool {
         self.method == "GET" && self.query.contains_key("list-type")
+    }
+
+    /// What the policy of docs/S3.md lets a host do that only captures: list, read all but packs, put what is
+    /// not there.
+    pub fn only_adds(&self) -> bool {
+        let of_upload = self.query.contains_key("uploadId") || self.query.contains_key("uploads");
+        match self.method.as_str() {
+            "GET" => self.is_listing() || (self.query.is_empty() && !self.key.contains("/packs/")),
+            "HEAD" => true,
+            "PUT" if of_upload => true,
+            "PUT" => self.query.is_empty() && self.headers.get("if-none-match").is_some_and(|text| text == "*"),
+            "POST" | "DELETE" => of_upload,
+            _ => false,
+        }
     }
 
     /// A GET of an object.
@@ -222,7 +238,14 @@ impl State {
         if request.key.starts_with('\0') {
             return Answer::error(404, "NoSuchBucket");
         }
-        if !request.headers.get("authorization").is_some_and(|text| text.contains("Credential=test-key/")) {
+        let credential = |name: &str| {
+            let shown = format!("Credential={name}/");
+            request.headers.get("authorization").is_some_and(|text| text.contains(&shown))
+        };
+        if credential(PUT_ONLY) && !request.only_adds() {
+            return Answer::error(403, "AccessDenied");
+        }
+        if !credential(PUT_ONLY) && !credential("test-key") {
             return Answer::error(403, "InvalidAccessKeyId");
         }
         match request.method.as_str() {

@@ -43,13 +43,15 @@ pub struct World {
     pub skew: i64,
     /// By how much a listing may lag.
     pub lag: u64,
+    /// Objects that were removed.
+    pub removals: u64,
     dice: Dice,
 }
 
 impl World {
     pub fn new(lag: u64, seed: u64) -> Self {
         let now = 1_790_000_000;
-        Self { objects: BTreeMap::new(), now, boot: 0, booted: now, skew: 0, lag, dice: Dice(!seed) }
+        Self { objects: BTreeMap::new(), now, boot: 0, booted: now, skew: 0, lag, removals: 0, dice: Dice(!seed) }
     }
 
     fn there(&self, key: &Key) -> Option<&Object> {
@@ -228,6 +230,7 @@ impl Store for Handle {
         self.tick()?;
         let mut world = lock(&self.world);
         let at = (world.now, self.actor);
+        world.removals += 1;
         if let Some(versions) = world.objects.get_mut(key) {
             for object in versions.iter_mut().filter(|object| object.removed.is_none()) {
                 object.removed = Some(at);
