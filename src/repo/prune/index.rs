@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// More index objects than this are merged: each costs a read wherever a catalog is filled.
 pub(super) const INDEX_OBJECTS_MAX: usize = if cfg!(test) { 6 } else { 32 };
 
+/// How often to look because one went while they were read.
+const ATTEMPTS_MAX: u32 = 5;
+
 /// A pack that is listed.
 #[derive(Debug)]
 pub(super) struct Listed {
@@ -62,6 +65,17 @@ impl Index {
     /// # Errors
     /// The listing or one of them cannot be read.
     pub fn read(repository: &Repository) -> Result<Self> {
+        // One may be replaced by a larger one while they are read: another look finds that.
+        for _ in 1..ATTEMPTS_MAX {
+            match Self::read_once(repository) {
+                Err(error) if error.is_not_found() => {}
+                done => return done,
+            }
+        }
+        Self::read_once(repository)
+    }
+
+    fn read_once(repository: &Repository) -> Result<Self> {
         let mut index = Self::default();
         for id in repository.index_ids()? {
             let mut object = Object { id, packs: Vec::new(), chunks: 0 };

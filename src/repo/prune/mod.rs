@@ -27,7 +27,8 @@ mod sweep;
 pub use clock::{Clock, Moment, SystemClock};
 
 use super::mark::{Act, Stamp};
-use super::{Repository, Result};
+use super::sync::Chain;
+use super::{Error, Repository, Result};
 use crate::id::{MarkId, SnapshotId};
 use crate::monitor::Monitor;
 use crate::store::Key;
@@ -117,6 +118,19 @@ pub fn prune(
     monitor: &dyn Monitor,
 ) -> Result<PruneReport> {
     repository.require_owner("prune")?;
+    // What was there a moment ago and is gone now has been merged, copied or removed by somebody else.
+    prune_alone(repository, options, clock, monitor).map_err(|error| match error.is_not_found() {
+        true => Error::NotSafe { reason: format!("{}: another prune runs; this one can be run again", Chain(&error)) },
+        false => error,
+    })
+}
+
+fn prune_alone(
+    repository: &Repository,
+    options: &PruneOptions<'_>,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<PruneReport> {
     let report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
     let mut run = Run { repository, options, clock, monitor, report, answer: None };
     let mut state = run.state()?;
