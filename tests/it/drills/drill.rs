@@ -42,15 +42,15 @@ pub struct Drill {
 }
 
 impl Drill {
-    /// Brings `stack` up and captures it.
-    pub fn prepare(stack: &'static str) -> Result<Self, String> {
+    /// Brings `stack` up and captures it: with its servers stopped, so that their own files are kept, or live, with
+    /// their dumps.
+    pub fn prepare(stack: &'static str, live: bool) -> Result<Self, String> {
         let instance = Instance::up(stack)?;
         let sandbox = Sandbox::new();
         sandbox.init();
         let began = Instant::now();
         let dir = instance.dir().display().to_string();
-        // Whole volumes of the servers: with `SNAP_DRILL_LIVE` their dumps, while they run.
-        let live = instance.fact("DB_KIND") == "sqlite" || std::env::var_os("SNAP_DRILL_LIVE").is_some();
+        let live = live || instance.fact("DB_KIND") == "sqlite";
         let args = [&["create", dir.as_str(), "--json"][..], if live { &[] } else { &["--stop"] }].concat();
         let report = snap(&sandbox, &args, &[exit::DONE])?;
         let create_seconds = began.elapsed().as_secs_f64();

@@ -20,13 +20,14 @@ use std::sync::Mutex;
 const STACKS: [&str; 5] = ["mailserver", "equipemed", "mgmt-vibe", "comicpile", "obcms"];
 
 /// Runs some drills on one stack; the first that leaves it broken ends the row, and says so of the others.
-fn run(stack: &'static str, all: &[Break]) -> Result<(Drill, Vec<Outcome>), String> {
-    let drill = Drill::prepare(stack).map_err(|error| format!("{stack}: {error}"))?;
+fn run(stack: &'static str, all: &[Break], live: bool) -> Result<(Drill, Vec<Outcome>), String> {
+    let drill = Drill::prepare(stack, live).map_err(|error| format!("{stack}: {error}"))?;
     let mut outcomes = Vec::new();
     for how in all {
         let outcome = drill.run(*how);
         let (letter, _, what) = how.told();
-        println!("{stack} ({letter}) {what}: {}", if outcome.passed() { "passed" } else { "FAILED" });
+        let how = if live { ", captured live" } else { "" };
+        println!("{stack} ({letter}) {what}{how}: {}", if outcome.passed() { "passed" } else { "FAILED" });
         outcomes.push(outcome);
     }
     Ok((drill, outcomes))
@@ -69,11 +70,14 @@ fn the_comparer_sees_every_failure_of_the_drills() {
     every_failure_is_seen("equipemed").unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// What concerns databases: this is tried also with captures of servers that run.
+const LIVE: [Break; 3] = [Break::Migration, Break::Database, Break::All];
+
 /// What an upgrade breaks most, and the restore that cannot succeed.
 const SHARE: [Break; 4] = [Break::Image, Break::Migration, Break::All, Break::Newer];
 
 fn comes_back_from_the_share(stack: &'static str) {
-    let (_, outcomes) = run(stack, &SHARE).unwrap_or_else(|error| panic!("{error}"));
+    let (_, outcomes) = run(stack, &SHARE, false).unwrap_or_else(|error| panic!("{error}"));
     let wrong = failures(&outcomes);
     assert!(wrong.is_empty(), "{} of {} failed:\n{}", wrong.len(), outcomes.len(), wrong.join("\n\n"));
 }
@@ -103,29 +107,38 @@ fn the_comparer_sees_every_failure_on_every_stack() {
 fn all_forty_drills() {
     let chosen = std::env::var("SNAP_DRILL_STACKS").unwrap_or_else(|_| STACKS.join(" "));
     let letters = std::env::var("SNAP_DRILL_LETTERS").unwrap_or_else(|_| "abcdefgh".to_owned());
+    let captures = std::env::var("SNAP_DRILL_CAPTURES").unwrap_or_else(|_| "stopped live".to_owned());
     let ways: Vec<Break> = Break::ALL.into_iter().filter(|how| letters.contains(how.told().0)).collect();
-    let stacks = STACKS.into_iter().filter(|stack| chosen.split_whitespace().any(|name| name == *stack));
-    let (stacks, done) = (Mutex::new(stacks), Mutex::new(Vec::new()));
+    let is_chosen = |stack: &&str| chosen.split_whitespace().any(|name| name == *stack);
+    let rows = |live: bool| STACKS.into_iter().filter(is_chosen).map(move |stack| (stack, live));
+    let is_wanted = |(stack, live): &(&str, bool)| {
+        // The SQLite database is captured while it is used anyway.
+        captures.contains(if *live { "live" } else { "stopped" }) && !(*live && *stack == "equipemed")
+    };
+    let all: Vec<_> = rows(false).chain(rows(true)).filter(is_wanted).collect();
+    let (stacks, done) = (Mutex::new(all.into_iter()), Mutex::new(Vec::new()));
     // Two side by side: most of a drill is waiting for servers.
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let next = stacks.lock().expect("a lock").next();
-                    let Some(stack) = next else { break };
-                    let row = run(stack, &ways).map(|(drill, outcomes)| {
+                    let Some((stack, live)) = next else { break };
+                    let ways =
+                        if live { LIVE.into_iter().filter(|how| ways.contains(how)).collect() } else { ways.clone() };
+                    let row = run(stack, &ways, live).map(|(drill, outcomes)| {
                         let (create_seconds, compared) = (drill.create_seconds, drill.compared());
-                        report::Row { stack, create_seconds, compared, outcomes }
+                        report::Row { stack, live, create_seconds, compared, outcomes }
                     });
-                    done.lock().expect("a lock").push((stack, row));
+                    done.lock().expect("a lock").push((stack, live, row));
                 }
             });
         }
     });
     let mut done = done.into_inner().expect("a lock");
-    done.sort_by_key(|(stack, _)| STACKS.iter().position(|name| name == stack));
+    done.sort_by_key(|(stack, live, _)| (*live, STACKS.iter().position(|name| name == stack)));
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
-    for (_, row) in done {
+    for (_, _, row) in done {
         match row {
             Ok(row) => {
                 wrong.extend(failures(&row.outcomes));

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 /// One stack's drills.
 pub struct Row {
     pub stack: &'static str,
+    /// Captured while its servers ran.
+    pub live: bool,
     pub create_seconds: f64,
     pub compared: Compared,
     pub outcomes: Vec<Outcome>,
@@ -22,15 +24,15 @@ pub fn page(rows: &[Row]) -> String {
     let all = || rows.iter().flat_map(|row| &row.outcomes);
     let passed = all().filter(|outcome| outcome.passed()).count();
     let _ = writeln!(text, "**{passed} of {} drills passed.** {}\n", all().count(), setting());
-    let columns: Vec<String> = rows.iter().map(|row| row.stack.to_owned()).collect();
-    line(&mut text, "", "what was broken", &columns);
-    line(&mut text, "---", "---", &vec!["---".to_owned(); rows.len()]);
-    for how in Break::ALL {
-        let (letter, _, what) = how.told();
-        let cells: Vec<String> = rows.iter().map(|row| cell(row, how)).collect();
-        line(&mut text, &letter.to_string(), what, &cells);
+    let (live, stopped): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.live);
+    if !stopped.is_empty() {
+        table(&mut text, &stopped, &Break::ALL);
     }
     text.push_str(KEY);
+    if !live.is_empty() {
+        text.push_str(LIVE);
+        table(&mut text, &live, &super::LIVE);
+    }
     for outcome in all().filter(|outcome| !outcome.passed()) {
         let first = outcome.wrong.first().and_then(|wrong| wrong.lines().next()).unwrap_or_default();
         let _ = writeln!(text, "\n- {} ({}): {first}", outcome.stack, outcome.how.told().0);
@@ -38,7 +40,8 @@ pub fn page(rows: &[Row]) -> String {
     text.push_str("\n## How much was captured and compared\n\n");
     text.push_str("| stack | first `snap create` | files, folders, links | volumes | containers | image tags | tables with all rows | other answers of the servers |\n");
     text.push_str("|---|---|---|---|---|---|---|---|\n");
-    for Row { stack, create_seconds, compared, .. } in rows {
+    for Row { stack, live, create_seconds, compared, .. } in rows {
+        let stack = format!("{stack}{}", if *live { ", live" } else { "" });
         let Compared { files, volumes, containers, tags, tables, answers } = compared;
         let _ = writeln!(
             text,
@@ -46,6 +49,17 @@ pub fn page(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+fn table(text: &mut String, rows: &[&Row], ways: &[Break]) {
+    let columns: Vec<String> = rows.iter().map(|row| row.stack.to_owned()).collect();
+    line(text, "", "what was broken", &columns);
+    line(text, "---", "---", &vec!["---".to_owned(); rows.len()]);
+    for how in ways {
+        let (letter, _, what) = how.told();
+        let cells: Vec<String> = rows.iter().map(|row| cell(row, *how)).collect();
+        line(text, &letter.to_string(), what, &cells);
+    }
 }
 
 fn cell(row: &Row, how: Break) -> String {
@@ -111,6 +125,14 @@ everything running and healthy. In (h) the captured version needs a partner serv
 the restore must end with 6 and leave the newer version running, exactly as it was; with the partner back, the same
 restore must end with 0. Servers are stopped for the capture (`create --stop`), so that their own files are kept; the
 SQLite database is captured while it is used.
+
+";
+
+const LIVE: &str = "
+## Captured live
+
+The same while the servers run: their databases are captured as dumps, and brought back from them. SQLite's is captured
+like that above.
 
 ";
 
