@@ -2,7 +2,7 @@
 //! file system, and the two folders change places.
 //!
 //! A volume that is not there any more is made anew, with its labels, so that Compose takes it for its own. Only volumes
-//! of the driver `local` without options lie where two folders can change places; see [`super::stage_held`] for others.
+//! of the driver `local` without options lie where two folders can change places; see `stage_held` for others.
 
 use super::stage_files::make_stage;
 use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
