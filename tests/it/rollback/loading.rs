@@ -48,7 +48,10 @@ fn killed_while_loading(app: &App, service: &str, has_table: &str) {
 
 fn volumes() -> Vec<String> {
     let all = output(Command::new("docker").args(["volume", "ls", "-q"]));
-    all.lines().filter(|name| name.contains("snap-") || name.contains("roll-loading")).map(str::to_owned).collect()
+    all.lines()
+        .filter(|name| name.starts_with("snap-restore") || name.contains("roll-loading"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
