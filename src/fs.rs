@@ -5,7 +5,7 @@
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,28 @@ pub fn create_dir_durable(dir: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     sync_dir(&parent)
+}
+
+/// Most bytes of a file with settings or variables.
+pub const TEXT_BYTES_MAX: u64 = 8 << 20;
+
+/// The text in the file `path`, which somebody else may have put there: a named pipe is not waited for, a device
+/// not read, and of an endless file there is an end.
+///
+/// # Errors
+/// It cannot be read, is no regular file, has more than [`TEXT_BYTES_MAX`], or is no UTF-8.
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path.as_ref(), flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > TEXT_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 /// The folder that holds `path`'s last component; `.` for a bare name.

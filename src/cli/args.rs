@@ -33,7 +33,7 @@ pub struct Cli {
 pub struct Common {
     /// The repository: a folder, or s3://BUCKET/PREFIX. Default: $SNAP_REPO, then snap.toml, then
     /// ~/.local/share/snap/repository
-    #[arg(long, global = true, env = "SNAP_REPO", value_name = "PLACE", hide_env_values = true)]
+    #[arg(long, global = true, env = "SNAP_REPO", value_name = "PLACE", hide_env_values = true, value_parser = checked::filled)]
     pub repo: Option<String>,
     /// The server of buckets that are not Amazon's, such as https://minio.example:9000
     #[arg(long, global = true, env = "SNAP_ENDPOINT", value_name = "URL", hide_env_values = true)]
@@ -188,7 +188,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "T", value_parser = checked::tag)]
     pub tag: Vec<String>,
     /// Add a remark
-    #[arg(long, value_name = "N", default_value = "")]
+    #[arg(long, value_name = "N", default_value = "", value_parser = checked::printable)]
     pub note: String,
     /// Leave out what matches (gitignore syntax); may be given several times
     #[arg(long, value_name = "PATTERN")]

@@ -5,7 +5,23 @@ const THREADS_MAX: usize = 256;
 
 /// The name of a stack or a host.
 pub fn stack_name(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("a name is expected".to_owned()) } else { Ok(text.to_owned()) }
+    match text {
+        text if text.trim().is_empty() => Err("a name is expected".to_owned()),
+        text => printable(text),
+    }
+}
+
+/// A line of text that a terminal can show.
+pub fn printable(text: &str) -> Result<String, String> {
+    match text.chars().any(char::is_control) {
+        true => Err("it has a control character, which no terminal could show".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// An address or path; an empty one is a variable that somebody forgot to set.
+pub fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A tag that `latest:TAG` and TAG itself can name.
@@ -16,7 +32,8 @@ pub fn tag(text: &str) -> Result<String, String> {
         "latest" => refused("“latest” is the newest snapshot"),
         text if text.starts_with('@') => refused("a time begins with @"),
         text if text.contains(':') => refused("a colon stands before a path"),
-        text => Ok(text.to_owned()),
+        text if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => refused("it looks like an id"),
+        text => printable(text),
     }
 }
 

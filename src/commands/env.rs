@@ -203,6 +203,13 @@ impl Env {
         Ok(folders.filter_map(|folder| std::fs::metadata(folder).ok()).map(|s| (s.dev(), s.ino())).collect())
     }
 
+    /// The files that open it, those in use and the default one, by device and inode number.
+    pub fn own_keys(&self) -> Vec<(u64, u64)> {
+        let default = [self.folders.identity()];
+        let files = self.identities.iter().chain(&default).chain(&self.passphrase_file);
+        files.filter_map(|file| std::fs::metadata(file).ok()).map(|s| (s.dev(), s.ino())).collect()
+    }
+
     /// Opens the repository.
     ///
     /// # Errors
@@ -341,9 +348,13 @@ impl Env {
         match PersonIdentity::load(file, None) {
             Err(crate::crypto::Error::NeedsPassphrase { path }) => {
                 let what = format!("passphrase of {}", path.display());
-                let passphrase = match self.prompt.passphrase(&what, false) {
-                    Some(answer) => answer?,
-                    None => return Err(Error::Identity(crate::crypto::Error::NeedsPassphrase { path })),
+                let by_file = self.passphrase_file.as_deref().map(read_passphrase_file);
+                let passphrase = match by_file.transpose()? {
+                    Some(passphrase) => passphrase,
+                    None => match self.prompt.passphrase(&what, false) {
+                        Some(answer) => answer?,
+                        None => return Err(Error::Identity(crate::crypto::Error::NeedsPassphrase { path })),
+                    },
                 };
                 PersonIdentity::load(file, Some(&passphrase)).map_err(Error::Identity)
             }

@@ -286,7 +286,7 @@ impl Notifier {
 
 fn read_token(path: &Path) -> Result<String> {
     let failed = |source| Error::Path { operation: "read", path: path.to_path_buf(), source };
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let text = crate::fs::read_text(path).map_err(failed)?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 

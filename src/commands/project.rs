@@ -2,6 +2,7 @@
 //! commit.
 
 use super::{Error, Result, settings};
+use crate::repo::printable::one_line;
 use crate::stack::compose::selection::DEFAULT_FILES;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ impl Project {
         let compose = DEFAULT_FILES.into_iter().find(|name| root.join(name).is_file());
         let named = compose.and_then(|file| compose_name(&root, file));
         let folder = root.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = named.or(folder).unwrap_or_else(|| "root".to_owned());
+        let name = one_line(&named.or(folder).unwrap_or_else(|| "root".to_owned()));
         let git = git_commit(&root);
         Ok(Self { root, name, compose, git })
     }
@@ -61,11 +62,11 @@ pub fn repository_setting(dir: &Path) -> Result<(Option<String>, Option<String>)
 
 /// The project's name: `COMPOSE_PROJECT_NAME` in `.env`, then `name:` in the Compose file.
 fn compose_name(root: &Path, file: &str) -> Option<String> {
-    let from_env = std::fs::read_to_string(root.join(".env"))
+    let from_env = crate::fs::read_text(root.join(".env"))
         .ok()
         .and_then(|text| text.lines().find_map(|line| line.trim().strip_prefix("COMPOSE_PROJECT_NAME=").map(unquote)));
     let from_file = || {
-        let text = std::fs::read_to_string(root.join(file)).ok()?;
+        let text = crate::fs::read_text(root.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix("name:").map(unquote))
     };
     // A name that is computed is left to Compose itself.
@@ -80,13 +81,13 @@ fn unquote(text: &str) -> String {
 /// The commit that `HEAD` of the git repository at `root` names.
 fn git_commit(root: &Path) -> Option<String> {
     let git = root.join(".git");
-    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
+    let head = crate::fs::read_text(git.join("HEAD")).ok()?;
     let head = head.trim();
     let Some(reference) = head.strip_prefix("ref: ") else { return is_commit(head).then(|| head.to_owned()) };
-    if let Ok(text) = std::fs::read_to_string(git.join(reference)) {
+    if let Ok(text) = crate::fs::read_text(git.join(reference)) {
         return Some(text.trim().to_owned()).filter(|text| is_commit(text));
     }
-    let packed = std::fs::read_to_string(git.join("packed-refs")).ok()?;
+    let packed = crate::fs::read_text(git.join("packed-refs")).ok()?;
     packed.lines().find_map(|line| {
         let (commit, name) = line.split_once(' ')?;
         (name == reference && is_commit(commit)).then(|| commit.to_owned())

@@ -90,7 +90,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
     }
     repository.require_owner("read what snapshots hold")?;
-    let folder = folder_restore(options, keep)?;
+    let folder = folder_restore(options, [keep, env.own_keys()].concat())?;
     if !folder.only.is_empty() {
         let absent = absent(&mut open_reader(repository, snapshot)?, source, &folder.only)?;
         refuse_absent(&absent, &snapshot.id.short())?;

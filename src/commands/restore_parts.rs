@@ -49,7 +49,8 @@ pub(super) fn restore_parts(
     let parts = select(snapshot, options)?;
     repository.require_owner("read what snapshots hold")?;
     prepare_target(&target, false)?;
-    let folder = folder_restore(&RestoreOptions { paths: Vec::new(), ..options.clone() }, keep)?;
+    let folder =
+        folder_restore(&RestoreOptions { paths: Vec::new(), ..options.clone() }, [keep, env.own_keys()].concat())?;
     let mut all = Restored::default();
     for Part { source, place, only } in parts {
         let at = target.join(&place);

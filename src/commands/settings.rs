@@ -114,7 +114,7 @@ impl Retention {
 /// The file is there and cannot be understood.
 pub fn read(dir: &Path) -> Result<Settings> {
     let path = dir.join(FILE);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match crate::fs::read_text(&path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(Settings::default());

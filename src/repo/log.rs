@@ -5,6 +5,7 @@
 //! depends on it: a snapshot is as good without its record.
 
 use super::evidence::{Evidence, Verdict};
+use super::printable;
 use super::signed::{sign, verify};
 use super::{Error, Repository, Result};
 use crate::crypto;
@@ -58,6 +59,7 @@ pub struct Step {
     /// When, RFC 3339.
     pub time: String,
     /// What, in one line.
+    #[serde(deserialize_with = "printable::text")]
     pub what: String,
 }
 
@@ -69,20 +71,26 @@ pub struct LogEntry {
     requires: Vec<String>,
     repository: RepositoryId,
     /// `create`, `restore`, `abort`, `resume`.
+    #[serde(deserialize_with = "printable::line")]
     pub action: String,
     /// When it began, RFC 3339.
     pub time: String,
     /// How long it took.
     pub seconds: f64,
     /// The host.
+    #[serde(deserialize_with = "printable::line")]
     pub host: String,
     /// Who, as the host knows him.
+    #[serde(deserialize_with = "printable::line")]
     pub user: String,
     /// With which key.
+    #[serde(deserialize_with = "printable::line")]
     pub key: String,
     /// Program and version.
+    #[serde(deserialize_with = "printable::line")]
     pub tool: String,
     /// The stack.
+    #[serde(deserialize_with = "printable::line")]
     pub stack: String,
     /// The snapshot that was made or brought back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,15 +99,15 @@ pub struct LogEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety: Option<SnapshotId>,
     /// What was chosen of it; all if empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "printable::lines")]
     pub only: Vec<String>,
     /// How it ended.
     pub ending: Ending,
     /// Why, where it did not end as it should.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "printable::text")]
     pub message: String,
     /// What it changed, a line each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "printable::lines")]
     pub changes: Vec<String>,
     /// Its steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

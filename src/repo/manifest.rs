@@ -8,6 +8,7 @@ pub use super::detail::{
     Authority, ContainerEntry, DatabaseDetail, Detail, Dump, DumpedTable, ImageDetail, ProjectEntry, ServiceEntry,
     VolumeDetail, VolumeMount,
 };
+use super::printable;
 use super::signed::{sign, verify};
 use super::tree::TreeRoot;
 use super::{Error, Result};
@@ -110,13 +111,16 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// What kind of thing it is; absent for a folder that is no application.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "printable::line")]
     pub kind: String,
     /// A file, mount, image, database.
+    #[serde(deserialize_with = "printable::line")]
     pub what: String,
     /// captured, skipped, or not protected.
+    #[serde(deserialize_with = "printable::line")]
     pub state: String,
     /// Why.
+    #[serde(deserialize_with = "printable::line")]
     pub reason: String,
 }
 
@@ -161,14 +165,19 @@ pub struct Manifest {
     /// When the capture began, RFC 3339.
     pub time: String,
     /// The host.
+    #[serde(deserialize_with = "printable::line")]
     pub host: String,
     /// The stack: a Compose project or a folder.
+    #[serde(deserialize_with = "printable::line")]
     pub stack: String,
     /// Labels.
+    #[serde(deserialize_with = "printable::lines")]
     pub tags: Vec<String>,
     /// A person's remark.
+    #[serde(deserialize_with = "printable::line")]
     pub note: String,
     /// Program and version.
+    #[serde(deserialize_with = "printable::line")]
     pub tool: String,
     /// The Compose project, if it was captured as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,8 +203,10 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredWarning {
     /// What it is about.
+    #[serde(deserialize_with = "printable::line")]
     pub subject: String,
     /// What happened.
+    #[serde(deserialize_with = "printable::line")]
     pub message: String,
     /// True if it makes the snapshot incomplete.
     pub incomplete: bool,

@@ -19,6 +19,7 @@ pub mod mark;
 mod moved;
 pub mod needs;
 mod pace;
+pub mod printable;
 pub mod prune;
 pub mod reader;
 pub mod record;

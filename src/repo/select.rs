@@ -5,6 +5,9 @@ use super::{Error, Result};
 use crate::id::SnapshotId;
 use std::collections::{HashMap, HashSet};
 
+/// Digits of a whole id.
+const ID_DIGITS: usize = 64;
+
 /// Only snapshots of this host and stack, where they are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -45,7 +48,15 @@ pub fn select<'s>(
     if let Some(tag) = text.strip_prefix("latest:") {
         return newest(&|s| has_tag(s, tag));
     }
-    if all.iter().any(|s| has_tag(s, text)) {
+    // Whoever may write a snapshot may give it any tag: none may stand for another snapshot's id.
+    let is_tag = text.len() != ID_DIGITS && all.iter().any(|s| has_tag(s, text));
+    if is_tag && is_digits(text) && all.iter().any(|s| s.id.to_string().starts_with(text)) {
+        let hint = format!(
+            " alone: it is a tag, and the beginning of an id; latest:{text} is the tag, more digits are the id"
+        );
+        return Err(none(text, &hint));
+    }
+    if is_tag {
         return newest(&|s| has_tag(s, text));
     }
     by_prefix(text, &all, set)
@@ -61,9 +72,13 @@ fn has_tag(snapshot: &Snapshot, tag: &str) -> bool {
     snapshot.manifest.tags.iter().any(|t| t == tag)
 }
 
+/// True for what may be an id, or the beginning of one.
+fn is_digits(text: &str) -> bool {
+    (4..=ID_DIGITS).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn by_prefix<'s>(text: &str, all: &[&'s Snapshot], set: &SnapshotSet) -> Result<&'s Snapshot> {
-    let digits = text.len() <= 64 && text.len() >= 4 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if !digits {
+    if !is_digits(text) {
         return Err(none(text, "; give at least four digits of an id, a tag, latest, or @TIME"));
     }
     let fits: Vec<&Snapshot> = all.iter().copied().filter(|s| s.id.to_string().starts_with(text)).collect();

@@ -303,7 +303,7 @@ fn a_signal_ends_a_capture_cleanly_and_nothing_is_done_twice() {
     let total = 80 << 20;
     let mut stored_before = 0;
     for (round, (signal, at)) in
-        [(Signal::INT, 1 << 20), (Signal::TERM, 16 << 20), (Signal::INT, 20 << 20)].into_iter().enumerate()
+        [(Signal::INT, 1 << 20), (Signal::TERM, 16 << 20), (Signal::HUP, 20 << 20)].into_iter().enumerate()
     {
         let run = interrupted(&sandbox, &["create", "source"], signal, &|pid| written(pid) >= at);
         let run = run.expect(&[exit::INTERRUPTED]).unwrap_or_else(|text| panic!("{text}"));
@@ -340,6 +340,39 @@ fn reading_is_interrupted_too(sandbox: &Sandbox, source: &Path) {
         interrupted(sandbox, &["diff", "latest", "source"], Signal::INT, &|pid| has_open(pid, &source.join("file-1")));
     run.expect(&[exit::INTERRUPTED]).unwrap_or_else(|text| panic!("{text}"));
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+}
+
+#[test]
+fn what_is_no_file_with_settings_holds_nobody_up() {
+    let sandbox = begun();
+    for name in [".env", "snap.toml", ".snapignore"] {
+        let path = sandbox.path("source").join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+        let run = sandbox.snap(&["create", "source", "--files-only"]);
+        assert!([exit::DONE, exit::FAILED, exit::USAGE].contains(&run.code), "{name}: {run}");
+        fs::remove_file(&path).expect("a pipe");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        let run = sandbox.snap(&["create", "source", "--files-only"]);
+        assert!([exit::DONE, exit::FAILED, exit::USAGE].contains(&run.code), "{name}: {run}");
+        fs::remove_file(&path).expect("a link");
+    }
+}
+
+#[test]
+fn words_that_a_terminal_would_obey_are_refused_or_escaped() {
+    let sandbox = begun();
+    for option in ["--tag", "--stack", "--note"] {
+        let run = sandbox.snap(&["create", "source", option, "a\x1b[31m"]);
+        assert_eq!(run.code, exit::USAGE, "{run}");
+        says(&run, &["control character"]);
+    }
+    let folder = sandbox.path("two\nlines");
+    fs::create_dir(&folder).expect("a folder");
+    sandbox.create(&folder);
+    let run = sandbox.must("list", exit::DONE);
+    assert!(run.stdout.contains("two\\nlines"), "{run}");
+    let run = sandbox.snap(&["--repo", "", "list"]);
+    assert_eq!(run.code, exit::USAGE, "{run}");
 }
 
 /// The process has `path`, or something below it, open.

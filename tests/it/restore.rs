@@ -158,6 +158,49 @@ fn exact_leaves_what_a_rule_left_out() {
 }
 
 #[test]
+fn a_folder_with_content_in_the_way_goes_only_with_exact() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    write(&source.join("conf"), "then");
+    write(&source.join("empty"), "then");
+    std::os::unix::fs::symlink("conf", source.join("link")).expect("a link");
+    sandbox.init();
+    sandbox.create(&source);
+    for name in ["conf", "empty", "link"] {
+        fs::remove_file(source.join(name)).expect("a file");
+    }
+    write(&source.join("conf/precious"), "now");
+    write(&source.join("link/precious"), "now");
+    fs::create_dir(source.join("empty")).expect("a folder");
+    let run = sandbox.must("restore latest --in-place", exit::FAILED);
+    assert!(run.stderr.contains("conf is a folder with content here, which only --exact removes"), "{run}");
+    assert!(source.join("conf/precious").exists() && source.join("link/precious").exists(), "{run}");
+    assert_eq!(fs::read(source.join("empty")).expect("a file"), b"then", "an empty folder holds nothing");
+    sandbox.must("restore latest --in-place --exact", exit::DONE);
+    assert_eq!(fs::read(source.join("conf")).expect("a file"), b"then");
+    assert!(source.join("link").is_symlink());
+}
+
+#[test]
+fn exact_leaves_what_opens_the_repository() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    write(&source.join("file"), "file");
+    sandbox.init();
+    sandbox.create(&source);
+    // Both the default identity and the one that is named.
+    write(&sandbox.home().join("extra"), "extra");
+    fs::copy(sandbox.identity(), source.join("key.txt")).expect("a copy");
+    let report = sandbox.json("--identity source/key.txt restore latest --in-place --exact");
+    assert_eq!(report["removed"], 0, "{report}");
+    let home = sandbox.home().display().to_string();
+    let report = sandbox.json(&format!("restore latest --in-place --exact --target {home}"));
+    assert!(report["removed"].as_u64().is_some_and(|removed| removed > 0), "{report}");
+    assert!(!sandbox.home().join("extra").exists() && sandbox.identity().exists());
+    sandbox.must("check --read-data", exit::DONE);
+}
+
+#[test]
 fn an_incomplete_snapshot_removes_nothing() {
     need!(need::root());
     let sandbox = Sandbox::new();

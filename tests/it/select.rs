@@ -35,10 +35,11 @@ fn snapshot(id: [u8; 2], time: &str, stack: &str, tags: &[&str]) -> Snapshot {
 
 #[test]
 fn a_text_names_one_snapshot_or_none() {
+    let whole = format!("1234{}", "07".repeat(30));
     let set = SnapshotSet {
         snapshots: vec![
             snapshot([0xab, 0xcd], "2026-01-01T00:00:00.000000Z", "app", &["nightly"]),
-            snapshot([0xab, 0xce], "2026-01-02T00:00:00.000000Z", "app", &["nightly", "beef"]),
+            snapshot([0xab, 0xce], "2026-01-02T00:00:00.000000Z", "app", &["nightly", "beef", &whole]),
             snapshot([0xab, 0xcd + 1 + 1], "2026-01-03T00:00:00.000000Z", "app", &[]),
             snapshot([0x12, 0x34], "2026-01-04T00:00:00.000000Z", "other", &["once"]),
             snapshot([0xbe, 0xef], "2026-01-05T00:00:00.000000Z", "other", &[]),
@@ -56,7 +57,11 @@ fn a_text_names_one_snapshot_or_none() {
     assert_eq!(at(&app, "latest"), "abcf");
     assert_eq!(at(&app, "latest:nightly"), "abce");
     assert_eq!(at(&any, "nightly"), "abce");
-    assert_eq!(at(&any, "beef"), "abce", "a tag that looks like an id is a tag");
+    assert!(at(&any, "beef").contains("it is a tag, and the beginning of an id"), "{}", at(&any, "beef"));
+    assert_eq!(at(&app, "beef"), "abce", "a tag that looks like an id of another stack");
+    assert_eq!(at(&any, "latest:beef"), "abce");
+    assert_eq!(at(&any, "beef07"), "beef");
+    assert_eq!(at(&any, &whole), "1234", "no tag stands for a whole id");
     assert_eq!(at(&app, "@2026-01-02T12:00:00.000000Z"), "abce");
     assert!(at(&any, "latest").contains("--stack"), "{}", at(&any, "latest"));
     assert!(at(&any, "1234").starts_with("1234") && at(&app, "1234").contains("no snapshot"));

@@ -39,6 +39,21 @@ fn rows(path: &Path) -> i64 {
 }
 
 #[test]
+fn a_database_that_was_cut_short_is_kept_as_it_lies() {
+    let sandbox = Sandbox::new();
+    let (source, file) = (sandbox.path("source"), sandbox.path("source/app.db"));
+    fs::create_dir_all(&source).expect("a folder");
+    Connection::open(&file).expect("a database").execute_batch("CREATE TABLE t(id);").expect("a table");
+    let whole = fs::metadata(&file).expect("a file").len();
+    fs::File::options().write(true).open(&file).expect("a file").set_len(whole - 1000).expect("a size");
+    sandbox.init();
+    let report = sandbox.create(&source);
+    assert!(warns(&report, "app.db", "kept as a plain file"), "{report}");
+    let id = id_of(&report["snapshot"]).expect("an id");
+    sandbox.restores_to(&id, &source).unwrap_or_else(|text| panic!("{text}"));
+}
+
+#[test]
 fn a_database_in_use_is_captured_with_every_committed_row() {
     let sandbox = Sandbox::new();
     let (source, file) = (sandbox.path("source"), sandbox.path("source/app.db"));

@@ -95,6 +95,7 @@ pub fn back_up(found: &Found, folder: &Path) -> std::result::Result<Copy, String
     let copy = Temporary::new(folder)?;
     let mut target = Connection::open(&copy.0).map_err(said)?;
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(said)?;
+    let before = whole_state(found)?;
     fill(found, folder, &mut target)?;
     let flaw = match target.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
         Ok(answer) if answer == "ok" => None,
@@ -103,6 +104,11 @@ pub fn back_up(found: &Found, folder: &Path) -> std::result::Result<Copy, String
     };
     drop(target);
     let file = File::options().read(true).write(true).open(&copy.0).map_err(|e| e.to_string())?;
+    let bytes = file.metadata().map_err(|e| e.to_string())?.len();
+    // Of a file that was cut short SQLite makes one of full length, and finds nothing wrong with that.
+    if !has_log(found) && before.1.size != bytes && before == whole_state(found)? {
+        return Err(format!("the file has {} bytes, and the database in it {bytes}", before.1.size));
+    }
     keep_counters(found, &file).map_err(|e| e.to_string())?;
     Ok(Copy { file, flaw })
 }

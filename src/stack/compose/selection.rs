@@ -112,7 +112,7 @@ pub fn looks_like_compose(directory: &Path) -> bool {
 /// The variables of an env file; none if it cannot be read. Only plain lines are understood: what is needed here are
 /// the few variables that name files.
 pub fn read_env_file(path: &Path) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = crate::fs::read_text(path).unwrap_or_default();
     let line = |line: &str| {
         let line = line.trim().strip_prefix("export ").unwrap_or(line.trim());
         let (name, value) = line.split_once('=')?;

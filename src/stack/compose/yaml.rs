@@ -19,7 +19,7 @@ pub fn read(path: &Path) -> Result<Value> {
         let message = format!("it has {size} bytes, and a Compose file has less than {BYTES_MAX}");
         return Err(Error::Yaml { path: path.to_path_buf(), message });
     }
-    let text = std::fs::read_to_string(path).map_err(cannot)?;
+    let text = crate::fs::read_text(path).map_err(cannot)?;
     parse(&text).map_err(|message| Error::Yaml { path: path.to_path_buf(), message })
 }
 

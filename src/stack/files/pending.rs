@@ -31,18 +31,23 @@ impl Hidden {
         Self { dir, name, armed: true }
     }
 
-    /// Renames the thing to `name`. With `in_place` it replaces whatever has that name, else
-    /// nothing may have it. What has it from the start keeps it.
-    pub(super) fn publish(mut self, name: &CStr, in_place: bool) -> SysResult<()> {
+    /// Renames the thing to `name`. In place it replaces what has that name, a folder with content only if
+    /// what the snapshot does not have is to go (`NOTEMPTY` otherwise); else nothing may have it. What has it
+    /// from the start keeps it.
+    pub(super) fn publish(mut self, name: &CStr, options: PlaceOptions) -> SysResult<()> {
         if *self.name == *name {
             self.armed = false;
             return Ok(());
         }
-        let renamed = if in_place {
+        let renamed = if options.in_place {
             match rustix::fs::renameat(&self.dir, &self.name, &self.dir, name) {
                 // A folder is in the way.
                 Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
-                    remove_tree(&self.dir, name)?;
+                    if options.exact {
+                        remove_tree(&self.dir, name)?;
+                    } else {
+                        rustix::fs::unlinkat(&self.dir, name, AtFlags::REMOVEDIR)?;
+                    }
                     rustix::fs::renameat(&self.dir, &self.name, &self.dir, name)
                 }
                 other => other,
@@ -73,6 +78,14 @@ fn rename_new(dir: &OwnedFd, from: &CStr, to: &CStr) -> SysResult<()> {
             Err(error) => Err(error),
         },
         other => other,
+    }
+}
+
+/// Why something did not get its name.
+pub(super) fn unnamed(operation: &'static str, path: &[u8], error: Errno) -> Error {
+    match error {
+        Errno::NOTEMPTY => Error::unfit(path, "is a folder with content here, which only --exact removes"),
+        other => Error::io(operation, path, other),
     }
 }
 
@@ -147,7 +160,7 @@ impl PendingFile {
             file.set_len(size).map_err(|error| Error::io("set the size of", &path, error))?;
         }
         let differences = apply(&Placed::Open(file.as_fd()), meta, options.privileged, &path);
-        hidden.publish(&name, options.in_place).map_err(|error| Error::io("name", &path, error))?;
+        hidden.publish(&name, options).map_err(|error| unnamed("name", &path, error))?;
         if options.in_place {
             beneath.forget(&path);
         }

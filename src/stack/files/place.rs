@@ -13,7 +13,7 @@
 use super::beneath::{Beneath, Spot};
 use super::found::file_type;
 use super::handle::{folder_id, open_target, pin, stat_at, stat_fd};
-use super::pending::{Hidden, PendingFile};
+use super::pending::{Hidden, PendingFile, unnamed};
 use super::place_meta::{Difference, Placed, apply, open_up, reason};
 use super::remove::remove_tree;
 use super::staged::Stage;
@@ -40,6 +40,8 @@ pub struct PlaceOptions {
     /// Whether what has a name already is replaced; otherwise it is an error. Folders that are
     /// there are kept in both cases.
     pub in_place: bool,
+    /// Whether a folder with content is removed where something else belongs; otherwise it is an error.
+    pub exact: bool,
     /// Whether set-id bits of files, capabilities, `trusted.*` attributes and devices are made.
     /// They give power on the host; without this they are returned as differences.
     pub privileged: bool,
@@ -224,7 +226,7 @@ impl Placer {
             return Err(Error::unfit(path, "was replaced while it was made"));
         }
         let differences = apply(&Placed::Pinned(pinned.as_fd()), meta, self.options.privileged, path);
-        hidden.publish(&spot.name, self.options.in_place).map_err(refused)?;
+        hidden.publish(&spot.name, self.options).map_err(|error| unnamed("make", path, error))?;
         if self.options.in_place {
             self.beneath.forget(path);
         }
@@ -256,7 +258,7 @@ impl Placer {
         let name = self.hidden_name(path)?;
         link(&name).map_err(refused)?;
         let hidden = Hidden::new(to.dir.clone(), name.clone());
-        hidden.publish(&to.name, true).map_err(refused)?;
+        hidden.publish(&to.name, self.options).map_err(|error| unnamed("make the hard link", path, error))?;
         self.beneath.forget(path);
         // A rename between two names of one file does nothing, and says that it went well.
         match rustix::fs::unlinkat(&to.dir, &name, AtFlags::empty()) {

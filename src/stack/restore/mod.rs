@@ -50,7 +50,8 @@ pub struct FolderRestore {
     pub privileged: bool,
     /// Only these paths and what is below them; all if empty.
     pub only: Vec<Vec<u8>>,
-    /// Folders that are never removed, by device and inode number: the repository itself.
+    /// Folders and files that are never removed, by device and inode number: the repository itself, and what
+    /// opens it.
     pub keep: Vec<(u64, u64)>,
     /// Threads that read and write.
     pub workers: usize,
@@ -125,7 +126,7 @@ pub fn restore_folder(
     options: &FolderRestore,
     monitor: &dyn Monitor,
 ) -> Result<Restored> {
-    let place = PlaceOptions { in_place: options.in_place, privileged: options.privileged };
+    let place = PlaceOptions { in_place: options.in_place, exact: options.exact, privileged: options.privileged };
     let staged = !options.in_place && source.bytes <= STAGED_BYTES_MAX;
     let placer = if staged { Placer::open_staged(target, place)? } else { Placer::open(target, place)? };
     monitor.phase("restoring", Unit::Bytes, Some(source.bytes));
@@ -343,6 +344,9 @@ impl Restore<'_, '_> {
         let walk_options = WalkOptions::by(rules, self.options.keep.clone())?;
         files::walk(target, &walk_options, &mut |event| {
             match event {
+                files::Event::Found(found) if self.options.keep.contains(&(found.stat.dev, found.stat.ino)) => {
+                    stay.push(found.path);
+                }
                 files::Event::Found(found) => others.push(found.path),
                 files::Event::LeftOut { path, reason: files::Reason::Unfinished } => others.push(path),
                 files::Event::LeftOut { path, .. } => stay.push(path),

@@ -70,7 +70,7 @@ impl Folder<'_> {
         known: Option<(&Differences, i64)>,
         monitor: &dyn Monitor,
     ) -> Result<Differences> {
-        let place = PlaceOptions { in_place: true, privileged: true };
+        let place = PlaceOptions { in_place: true, exact: true, privileged: true };
         let placer = if self.root.is_dir() { Some(Placer::open(&self.root, place)?) } else { None };
         let mut found = Comparison {
             folder: self,

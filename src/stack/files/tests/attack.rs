@@ -95,7 +95,7 @@ fn race(options: PlaceOptions, openat2: bool, time: Duration) -> (u32, u32) {
 fn a_swapper_never_gets_a_file_outside() {
     for in_place in [false, true] {
         for openat2 in [true, false] {
-            let options = PlaceOptions { in_place, privileged: true };
+            let options = PlaceOptions { in_place, exact: true, privileged: true };
             let (swaps, placed) = race(options, openat2, Duration::from_millis(600));
             assert!(swaps > 20 && placed > 20, "no race: {swaps} swaps, {placed} placed");
         }

@@ -150,11 +150,11 @@ fn copy_file(found: &Found, placer: &Placer, meta: &Meta) -> Vec<Difference> {
 }
 
 fn fresh(target: &Path) -> Placer {
-    Placer::open(target, PlaceOptions { in_place: false, privileged: true }).unwrap()
+    Placer::open(target, PlaceOptions { privileged: true, ..PlaceOptions::default() }).unwrap()
 }
 
 fn in_place(target: &Path) -> Placer {
-    Placer::open(target, PlaceOptions { in_place: true, privileged: true }).unwrap()
+    Placer::open(target, PlaceOptions { in_place: true, exact: true, privileged: true }).unwrap()
 }
 
 /// Attributes that anybody may give to his own files.
