@@ -173,7 +173,7 @@ fn a_folder_with_content_in_the_way_goes_only_with_exact() {
     write(&source.join("link/precious"), "now");
     fs::create_dir(source.join("empty")).expect("a folder");
     let run = sandbox.must("restore latest --in-place", exit::FAILED);
-    assert!(run.stderr.contains("conf is a folder with content here, which only --exact removes"), "{run}");
+    assert!(run.stdout.contains("conf is a folder with content here, which only --exact removes"), "{run}");
     assert!(source.join("conf/precious").exists() && source.join("link/precious").exists(), "{run}");
     assert_eq!(fs::read(source.join("empty")).expect("a file"), b"then", "an empty folder holds nothing");
     sandbox.must("restore latest --in-place --exact", exit::DONE);
