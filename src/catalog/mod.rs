@@ -138,6 +138,12 @@ impl Catalog {
         &self.folder
     }
 
+    /// Keeps other processes of this user that share the catalog from doing the same until the result is dropped;
+    /// nothing where the file system has no such locks.
+    pub fn alone(&self) -> Option<File> {
+        alone(&self.folder)
+    }
+
     /// Replaces the file by an empty catalog. Other processes go on with the old one unharmed.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Progress on the terminal, events on a pipe, and Ctrl-C.
 //!
-//! On a terminal one line for the running phase is redrawn; on a pipe there are no bars, and with
-//! `--json` each phase's progress is a line of JSON on standard error at most once a second.
+//! On a terminal one line for the running phase is redrawn. Elsewhere long work says now and then in a plain
+//! line how far it is, or with `--json` in a line of JSON at most once a second, on standard error.
 
 use super::text::{self, Style};
 use crate::monitor::{Monitor, Unit, Warning, lock};
@@ -11,6 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,8 @@ pub struct Show {
 pub struct Progress {
     show: Show,
     bar: ProgressBar,
+    /// Nobody sees a line that is redrawn.
+    plain: bool,
     events: Mutex<Events>,
     done: AtomicU64,
     interrupted: Arc<AtomicBool>,
@@ -45,11 +50,12 @@ impl Progress {
     /// A monitor; `interrupted` is set by a signal.
     pub fn new(show: Show, interrupted: Arc<AtomicBool>) -> Self {
         let bar = ProgressBar::hidden();
-        if show.bar && std::io::stderr().is_terminal() {
+        let plain = show.bar && !show.events && !std::io::stderr().is_terminal();
+        if show.bar && !plain {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
         let events = Events { phase: String::new(), unit: Unit::Items, total: None, last: Instant::now() };
-        Self { show, bar, events: Mutex::new(events), done: AtomicU64::new(0), interrupted }
+        Self { show, bar, plain, events: Mutex::new(events), done: AtomicU64::new(0), interrupted }
     }
 
     /// Takes the line away.
@@ -58,12 +64,18 @@ impl Progress {
     }
 
     fn event(&self, done: bool) {
-        if !self.show.events {
+        if !self.show.events && (!self.plain || done) {
             return;
         }
         let mut events = lock(&self.events);
-        if events.phase.is_empty() || (!done && events.last.elapsed() < Duration::from_secs(1)) {
+        let pause = if self.plain { LINE_EVERY } else { Duration::from_secs(1) };
+        if events.phase.is_empty() || (!done && events.last.elapsed() < pause) {
             return;
+        }
+        if self.plain {
+            events.last = Instant::now();
+            let line = plain_line(&events.phase, events.unit, self.done.load(Ordering::Relaxed), events.total);
+            return text::tell(&line);
         }
         events.last = Instant::now();
         let unit = if events.unit == Unit::Bytes { "bytes" } else { "items" };
@@ -72,6 +84,21 @@ impl Progress {
             "done": self.done.load(Ordering::Relaxed), "total": events.total,
         });
         text::tell(&line.to_string());
+    }
+}
+
+/// How far a phase is, for a log.
+fn plain_line(phase: &str, unit: Unit, done: u64, total: Option<u64>) -> String {
+    let amount = |number: u64| match unit {
+        Unit::Bytes => text::bytes(number),
+        Unit::Items => text::thousands(number),
+    };
+    match total.filter(|total| *total > 0) {
+        Some(total) => {
+            let percent = (u128::from(done.min(total)) * 100) / u128::from(total);
+            format!("{phase}: {percent} %, {} of {}", amount(done), amount(total))
+        }
+        None => format!("{phase}: {}", amount(done)),
     }
 }
 
@@ -187,6 +214,16 @@ pub fn rate(bytes: u64, seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_told_how_far_it_is() {
+        assert_eq!(
+            plain_line("reading", Unit::Bytes, 500_000_000, Some(2_000_000_000)),
+            "reading: 25 %, 500 MB of 2.0 GB"
+        );
+        assert_eq!(plain_line("checking", Unit::Items, 1200, None), "checking: 1,200");
+        assert_eq!(plain_line("checking", Unit::Items, 7, Some(0)), "checking: 7");
+    }
 
     #[test]
     fn a_line_of_progress_fits_the_terminal() {

@@ -54,7 +54,7 @@ pub struct AddOptions {
 pub fn list(_: &Env, repository: &Repository) -> Result<KeyReport> {
     let keys = read_keys(repository.store())?;
     let listed = |key: &KeyFile| {
-        let card = key.card().filter(|_| key.card_is_genuine(repository.secrets()));
+        let card = key.card().filter(|card| key.card_is_genuine(repository.secrets()) && key.is_meant_by(card));
         ListedKey {
             name: key.name.clone(),
             role: card.as_ref().map(|card| card.role),
@@ -89,7 +89,10 @@ pub fn add(env: &Env, repository: &Repository, options: &AddOptions) -> Result<K
         }
     };
     let role = if options.writer { Role::Writer } else { Role::Owner };
+    // A key and what is said of it are two objects: who adds another of the same name waits, and is refused.
+    let alone = repository.catalog().alone();
     repository.add_key(&options.name, role, &recipients, SCRYPT_LOG_N, &now_text())?;
+    drop(alone);
     list(env, repository)
 }
 

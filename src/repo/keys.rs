@@ -54,6 +54,11 @@ impl KeyFile {
         self.card.as_deref().is_some_and(|bytes| verify(bytes, &secrets.mac_key(), DOMAIN))
     }
 
+    /// True if `card` speaks of this file, and of no other that has its name.
+    pub fn is_meant_by(&self, card: &KeyCard) -> bool {
+        card.name == self.name && card.sealed == to_hex(blake3::hash(&self.sealed).as_bytes())
+    }
+
     /// True if a passphrase opens it.
     pub fn wants_passphrase(&self) -> bool {
         wants_passphrase(&self.sealed)

@@ -6,11 +6,12 @@
 
 use super::key::DAMAGED;
 use super::{Batch, Error, Key, Kind, Listed, Listing, Put, ReadStore, Result, Store, Upload};
-use crate::fs::{PRIVATE_DIR, StagedFile, create_dir_durable, parent_of, sync_dir, write_new, write_replacing};
+use crate::fs::{PRIVATE_DIR, StagedFile, create_dir_durable, parent_of, sync_dir, write_replacing};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Objects belong to their owner and are never changed.
@@ -42,7 +43,9 @@ impl LocalStore {
     /// A folder cannot be made.
     pub fn create_layout(&self) -> Result<()> {
         let make = |dir: PathBuf| {
-            create_dir_durable(&dir).map_err(|source| io_error("create", dir.display().to_string(), source))
+            create_dir_durable(&dir).map_err(|source| io_error("create", dir.display().to_string(), source))?;
+            self.hand_over(&dir);
+            Ok(())
         };
         make(self.root.join("keys"))?;
         for kind in Kind::ALL {
@@ -53,7 +56,8 @@ impl LocalStore {
         for byte in 0..=255u8 {
             let dir = packs.join(format!("{byte:02x}"));
             match rustix::fs::mkdir(&dir, rustix::fs::Mode::from_raw_mode(PRIVATE_DIR)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) => self.hand_over(&dir),
+                Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(io_error("create", dir.display().to_string(), error.into())),
             }
         }
@@ -70,7 +74,39 @@ impl LocalStore {
         if folder.is_dir() || !parent_of(&folder).is_dir() {
             return Ok(());
         }
-        create_dir_durable(&folder)
+        create_dir_durable(&folder)?;
+        self.hand_over(&folder);
+        Ok(())
+    }
+
+    /// What root writes into somebody's repository is made his: he could not read it otherwise.
+    fn hand_over(&self, path: &Path) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        if let Ok(root) = std::fs::metadata(&self.root)
+            && root.uid() != 0
+        {
+            // A server that does not let root do that has made the file somebody else's already.
+            let _ = chown(path, Some(root.uid()), Some(root.gid()));
+        }
+    }
+
+    /// A new object without a name.
+    fn stage(&self, dir: &Path) -> io::Result<StagedFile> {
+        let mut staged = StagedFile::new(dir, OBJECT_MODE)?;
+        self.hand_over(Path::new(&format!("/proc/self/fd/{}", staged.file().as_raw_fd())));
+        Ok(staged)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.make_folder(path)?;
+        let dir = parent_of(path);
+        let mut staged = self.stage(&dir)?;
+        staged.file().write_all(bytes)?;
+        staged.sync()?;
+        staged.publish(path)?;
+        sync_dir(&dir)
     }
 
     fn open(&self, key: &Key) -> Result<File> {
@@ -219,6 +255,7 @@ impl Store for LocalStore {
         let own = std::fs::metadata(&path).map_err(|source| read_error(key, source))?;
         let folder = self.root.join(DAMAGED);
         create_dir_durable(&folder).map_err(failed)?;
+        self.hand_over(&folder);
         for number in 1..=ASIDE_MAX {
             let aside = key.path_aside(number);
             match std::fs::hard_link(&path, self.root.join(&aside)) {
@@ -240,13 +277,13 @@ impl Store for LocalStore {
 
     fn overwrite(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         let path = self.path(key);
-        write_replacing(&path, bytes, OBJECT_MODE).map_err(|source| io_error("replace", key.path(), source))
+        write_replacing(&path, bytes, OBJECT_MODE).map_err(|source| io_error("replace", key.path(), source))?;
+        self.hand_over(&path);
+        Ok(())
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
-        let path = self.path(key);
-        let written = self.make_folder(&path).and_then(|()| write_new(&path, bytes, OBJECT_MODE));
-        match written {
+        match self.write_new(&self.path(key), bytes) {
             Ok(()) => Ok(Put::Created),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Existed),
             Err(source) => Err(io_error("write", key.path(), source)),
@@ -259,8 +296,7 @@ impl Store for LocalStore {
 
     fn upload(&self) -> Result<Box<dyn Upload>> {
         let dir = self.root.join(Kind::Pack.folder());
-        let staged = StagedFile::new(&dir, OBJECT_MODE)
-            .map_err(|source| io_error("write into", dir.display().to_string(), source))?;
+        let staged = self.stage(&dir).map_err(|source| io_error("write into", dir.display().to_string(), source))?;
         Ok(Box::new(LocalUpload { staged }))
     }
 

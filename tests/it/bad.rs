@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A sandbox with a repository and a small folder in it.
-fn begun() -> Sandbox {
+pub fn begun() -> Sandbox {
     let sandbox = Sandbox::new();
     source_tree(&sandbox.path("source"), 5, 1);
     fs::write(sandbox.path("source/plain"), "a file").expect("a file");
@@ -25,7 +25,7 @@ fn begun() -> Sandbox {
 }
 
 #[track_caller]
-fn says(run: &Run, words: &[&str]) {
+pub fn says(run: &Run, words: &[&str]) {
     for word in words {
         assert!(run.stderr.contains(word), "{word:?} is not said: {run}");
     }
@@ -271,7 +271,9 @@ pub fn ended(child: Child) -> Run {
 
 /// Starts the program, waits until it has `reached` something, and sends it `signal`.
 pub fn interrupted(sandbox: &Sandbox, args: &[&str], signal: Signal, reached: &dyn Fn(u32) -> bool) -> Run {
-    let mut command = sandbox.snap_command(args);
+    // Whoever runs the tests may have them ignore a hang-up, as `nohup` does.
+    let mut command = sandbox.command("env");
+    command.arg("--default-signal=HUP").arg(snap::program()).args(args);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
     let begun = Instant::now();
     while child.try_wait().expect("a state").is_none() && !reached(child.id()) {
@@ -340,39 +342,6 @@ fn reading_is_interrupted_too(sandbox: &Sandbox, source: &Path) {
         interrupted(sandbox, &["diff", "latest", "source"], Signal::INT, &|pid| has_open(pid, &source.join("file-1")));
     run.expect(&[exit::INTERRUPTED]).unwrap_or_else(|text| panic!("{text}"));
     sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
-}
-
-#[test]
-fn what_is_no_file_with_settings_holds_nobody_up() {
-    let sandbox = begun();
-    for name in [".env", "snap.toml", ".snapignore"] {
-        let path = sandbox.path("source").join(name);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-        let run = sandbox.snap(&["create", "source", "--files-only"]);
-        assert!([exit::DONE, exit::FAILED, exit::USAGE].contains(&run.code), "{name}: {run}");
-        fs::remove_file(&path).expect("a pipe");
-        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
-        let run = sandbox.snap(&["create", "source", "--files-only"]);
-        assert!([exit::DONE, exit::FAILED, exit::USAGE].contains(&run.code), "{name}: {run}");
-        fs::remove_file(&path).expect("a link");
-    }
-}
-
-#[test]
-fn words_that_a_terminal_would_obey_are_refused_or_escaped() {
-    let sandbox = begun();
-    for option in ["--tag", "--stack", "--note"] {
-        let run = sandbox.snap(&["create", "source", option, "a\x1b[31m"]);
-        assert_eq!(run.code, exit::USAGE, "{run}");
-        says(&run, &["control character"]);
-    }
-    let folder = sandbox.path("two\nlines");
-    fs::create_dir(&folder).expect("a folder");
-    sandbox.create(&folder);
-    let run = sandbox.must("list", exit::DONE);
-    assert!(run.stdout.contains("two\\nlines"), "{run}");
-    let run = sandbox.snap(&["--repo", "", "list"]);
-    assert_eq!(run.code, exit::USAGE, "{run}");
 }
 
 /// The process has `path`, or something below it, open.

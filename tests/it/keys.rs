@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 #[track_caller]
 fn output(sandbox: &Sandbox, program: &str, args: &[&str]) -> Run {
@@ -231,6 +232,36 @@ fn what_it_knows_opens_no_pack(sandbox: &Sandbox) {
     };
     for object in sandbox.objects().iter().filter(|path| !path.starts_with("keys") && *path != Path::new("config")) {
         assert_eq!(opens(object), !object.starts_with("packs"), "{}", object.display());
+    }
+}
+
+#[test]
+fn of_keys_of_one_name_that_are_added_at_once_one_is_added_whole() {
+    need!(need::program("age-keygen"));
+    let sandbox = Sandbox::new();
+    sandbox.init();
+    let recipients = ["a.txt", "b.txt", "c.txt"].map(|file| new_identity(&sandbox, file));
+    for round in 0..4 {
+        let name = format!("same-{round}");
+        let children = recipients.each_ref().map(|recipient| {
+            let mut command = sandbox.snap_command(&["key", "add", &name, "--recipient", recipient]);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program")
+        });
+        let ended = children.map(|mut child| child.wait().expect("an end").code());
+        assert_eq!(ended.iter().filter(|code| **code == Some(exit::DONE)).count(), 1, "{ended:?}");
+        sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+        // Another file under its name is not what was said of it.
+        let keys = sandbox.repo().join("keys");
+        let own = fs::read(keys.join(format!("{name}.age"))).expect("a key");
+        let other = fs::read_dir(&keys).expect("a folder").flatten().map(|entry| entry.path());
+        let other = other.filter(|path| path.extension().is_some_and(|end| end == "age"));
+        let other = other.map(|path| fs::read(path).expect("a key")).find(|bytes| *bytes != own).expect("another key");
+        fs::remove_file(keys.join(format!("{name}.age"))).expect("a key");
+        fs::write(keys.join(format!("{name}.age")), other).expect("a key");
+        let report = sandbox.json("key list");
+        let listed = report["keys"].as_array().expect("keys").iter().find(|key| key["name"] == name.as_str());
+        assert!(listed.expect("the key")["role"].is_null(), "{report}");
+        sandbox.must(&format!("key remove {name}"), exit::DONE);
     }
 }
 

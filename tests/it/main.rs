@@ -50,6 +50,7 @@ mod source;
 mod sqlite;
 mod status;
 mod stop;
+mod strangers;
 mod sweep;
 mod tidy;
 mod trees;

@@ -1,7 +1,7 @@
 //! Everything but the content of data packs.
 
 use super::{Findings, Severity};
-use crate::id::{IndexId, LogId, PackId, SnapshotId, to_hex};
+use crate::id::{IndexId, LogId, PackId, SnapshotId};
 use crate::monitor::{Monitor, Unit};
 use crate::pack::IndexedPack;
 use crate::repo::keys::read_keys;
@@ -46,7 +46,7 @@ pub(super) fn check_keys(repository: &Repository, findings: &mut Findings) -> Re
                     "what is said of this key beside it was not written with this repository's secrets",
                 );
             }
-            Some(card) if card.name != key.name || card.sealed != to_hex(blake3::hash(&key.sealed).as_bytes()) => {
+            Some(card) if !key.is_meant_by(&card) => {
                 findings.damage(object, "it is not the file that was put there");
             }
             Some(_) => {}
