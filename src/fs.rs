@@ -116,6 +116,17 @@ impl StagedFile {
         self.file.sync_all()
     }
 
+    /// Writes `bytes` durably and gives the file the name `path`, if no file has it.
+    ///
+    /// # Errors
+    /// As [`StagedFile::publish`].
+    pub fn write_as(mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.sync()?;
+        self.publish(path)?;
+        sync_dir(&parent_of(path))
+    }
+
     /// Gives the synced file the name `path`, if no file has it. The caller syncs the folder.
     ///
     /// # Errors
@@ -160,12 +171,7 @@ fn link_nameless(file: &File, path: &Path) -> io::Result<()> {
 /// # Errors
 /// `AlreadyExists` if the name is taken; otherwise what the file system says.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = parent_of(path);
-    let mut staged = StagedFile::new(&dir, mode)?;
-    staged.file().write_all(bytes)?;
-    staged.sync()?;
-    staged.publish(path)?;
-    sync_dir(&dir)
+    StagedFile::new(&parent_of(path), mode)?.write_as(path, bytes)
 }
 
 /// Writes `bytes` durably as `path` with `mode`, in place of a file that may be there. A reader

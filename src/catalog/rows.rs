@@ -60,11 +60,9 @@ fn insert_chunks(transaction: &Transaction<'_>, packs: &[IndexedPack], numbers: 
     let mut rows = Vec::new();
     for (pack, number) in packs.iter().zip(numbers) {
         for (at, segment) in pack.footer.segments.iter().enumerate() {
-            let mut offset = 0u32;
-            for chunk in &segment.chunks {
+            for (offset, chunk) in segment.placed() {
                 let segment = u32::try_from(at).unwrap_or(u32::MAX);
                 rows.push((chunk.id, Located { pack: *number, segment, offset, len: chunk.len }));
-                offset += chunk.len;
             }
         }
     }

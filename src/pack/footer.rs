@@ -69,6 +69,17 @@ pub struct Segment {
     pub origins: Vec<Origin>,
 }
 
+impl Segment {
+    /// Its chunks, each with its first byte's offset in the segment's plaintext.
+    pub fn placed(&self) -> impl Iterator<Item = (u32, &SegmentChunk)> {
+        self.chunks.iter().scan(0, |next, chunk| {
+            let offset = *next;
+            *next += chunk.len;
+            Some((offset, chunk))
+        })
+    }
+}
+
 /// The footer of one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Footer {

@@ -9,7 +9,7 @@ use super::{Error, Repository, Result};
 use crate::crypto;
 use crate::id::{IndexId, PackId, object_name};
 use crate::monitor::{Monitor, Quiet, Unit, Warning};
-use crate::pack::{IndexedPack, PackReader, encode_index};
+use crate::pack::{Footer, IndexedPack, PackReader, encode_index};
 use crate::store::Key;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -41,9 +41,7 @@ impl Repository {
             if monitor.cancelled() {
                 return Err(Error::Interrupted);
             }
-            let footer = PackReader::open(&*self.store, *id, &self.secrets.data_identities())
-                .and_then(|reader| reader.footer(&*self.store));
-            let footer = match footer {
+            let footer = match self.footer_of(*id) {
                 Ok(footer) => footer,
                 Err(crate::pack::Error::Store(error)) if error.is_outage() => return Err(error.into()),
                 // Whatever it is, it is of no use here.
@@ -54,6 +52,10 @@ impl Repository {
             }
         }
         Ok(found)
+    }
+
+    fn footer_of(&self, id: PackId) -> crate::pack::Result<Footer> {
+        PackReader::open(&*self.store, id, &self.secrets.data_identities())?.footer(&*self.store)
     }
 
     pub(super) fn listed_packs(&self) -> Result<HashSet<PackId>> {
@@ -86,9 +88,7 @@ impl Repository {
             lost.into_iter().filter_map(|id| sizes.get(&id).map(|bytes| (id, *bytes))).collect();
         monitor.phase("index", Unit::Items, Some(lost.len() as u64));
         for (id, sealed_bytes) in lost {
-            let footer = PackReader::open(&*self.store, id, &self.secrets.data_identities())
-                .and_then(|reader| reader.footer(&*self.store));
-            match footer {
+            match self.footer_of(id) {
                 Ok(footer) => found.push(IndexedPack { id, sealed_bytes, footer }),
                 Err(crate::pack::Error::Store(error)) if error.is_outage() => return Err(error.into()),
                 Err(error) => monitor.warn(&Warning::note(Key::from(id).path(), Chain(&error).to_string())),

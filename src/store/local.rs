@@ -99,16 +99,6 @@ impl LocalStore {
         Ok(staged)
     }
 
-    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.make_folder(path)?;
-        let dir = parent_of(path);
-        let mut staged = self.stage(&dir)?;
-        staged.file().write_all(bytes)?;
-        staged.sync()?;
-        staged.publish(path)?;
-        sync_dir(&dir)
-    }
-
     fn open(&self, key: &Key) -> Result<File> {
         File::open(self.path(key)).map_err(|source| read_error(key, source))
     }
@@ -283,7 +273,12 @@ impl Store for LocalStore {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
-        match self.write_new(&self.path(key), bytes) {
+        let path = self.path(key);
+        let written = self
+            .make_folder(&path)
+            .and_then(|()| self.stage(&parent_of(&path)))
+            .and_then(|staged| staged.write_as(&path, bytes));
+        match written {
             Ok(()) => Ok(Put::Created),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Existed),
             Err(source) => Err(io_error("write", key.path(), source)),

@@ -43,13 +43,11 @@ impl Known {
         for segment in &footer.segments {
             let Ok(number) = u32::try_from(self.segments.len()) else { return };
             self.segments.push((pack, Place::from(segment)));
-            let mut offset = 0;
-            for chunk in &segment.chunks {
+            for (offset, chunk) in segment.placed() {
                 let slot = Slot { segment: number, offset, len: chunk.len };
                 if self.chunks.try_insert(chunk.id, slot).is_err() {
                     self.more.entry(chunk.id).or_default().push(slot);
                 }
-                offset += chunk.len;
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use super::Error;
 use super::guard::{Downtime, Held, held};
-use super::helper::Helper;
+use super::helper;
 use super::observe::{Observed, is_active, is_one_off, service_of};
 use super::plan::{FolderItem, Plan, VolumeItem, Way};
 use super::project::Project;
@@ -266,12 +266,12 @@ fn take_volume(
         Ok(Box::new(body))
     };
     let helped = |source| capture::Error::Stream { path: item.name.clone(), source };
-    let helper = match (&item.way, observed) {
-        (Way::Helper, Some(observed)) => Some(Helper::begin(&observed.engine, &item.volume.name).map_err(helped)?),
+    let made = match (&item.way, observed) {
+        (Way::Helper, Some(observed)) => Some(helper::begin(&observed.engine, &item.volume.name).map_err(helped)?),
         _ => None,
     };
-    let through = helper.as_ref().map(|helper| VolumeItem {
-        way: Way::Archive { container: helper.name.clone(), path: helper.place().to_owned() },
+    let through = made.as_ref().map(|made| VolumeItem {
+        way: Way::Archive { container: made.name().to_owned(), path: helper::PLACE.to_owned() },
         ..item.clone()
     });
     let item = through.as_ref().unwrap_or(item);

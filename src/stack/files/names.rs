@@ -79,6 +79,11 @@ impl Names {
         Some((CStr::from_bytes_with_nul(with_nul).ok()?, name.kind))
     }
 
+    /// Each name and what the folder says it is.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&CStr, FileType)> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
     /// True if `wanted` is there.
     pub(super) fn contains(&self, wanted: &[u8]) -> bool {
         self.position(wanted).is_some()

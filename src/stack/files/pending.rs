@@ -53,7 +53,7 @@ impl Hidden {
                 other => other,
             }
         } else {
-            rename_new(&self.dir, &self.name, name)
+            rename_new(&self.dir, &self.name, &self.dir, name)
         };
         self.armed = renamed.is_err();
         renamed
@@ -69,12 +69,13 @@ impl Drop for Hidden {
     }
 }
 
-fn rename_new(dir: &OwnedFd, from: &CStr, to: &CStr) -> SysResult<()> {
-    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+/// Renames `name` in `from` to `new_name` in `to`, where nothing may have that name.
+pub(super) fn rename_new(from: &OwnedFd, name: &CStr, to: &OwnedFd, new_name: &CStr) -> SysResult<()> {
+    match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
         // A file system without that flag. The target is new, so nobody else makes names in it.
-        Err(Errno::INVAL | Errno::NOSYS) => match super::handle::stat_at(dir, to) {
+        Err(Errno::INVAL | Errno::NOSYS) => match super::handle::stat_at(to, new_name) {
             Ok(_) => Err(Errno::EXIST),
-            Err(Errno::NOENT) => rustix::fs::renameat(dir, from, dir, to),
+            Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new_name),
             Err(error) => Err(error),
         },
         other => other,

@@ -7,20 +7,20 @@
 //! before it is revealed. What a killed run has made is thrown away with the hidden folder, so this is for trees
 //! that are soon made again.
 
-use super::handle::{DirHandle, open_target};
+use super::handle::DirHandle;
+use super::names::Names;
+use super::pending::rename_new;
 use super::place::{PlaceOptions, Placer};
 use super::remove::remove_tree;
 use super::unfinished::TREE_PREFIX;
 use super::{Error, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, Result as SysResult};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-
-const BUFFER_BYTES: usize = 32 << 10;
 
 /// The hidden folder. When it is dropped, what is in it is revealed as far as that goes.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the hidden folder `name` in `target`; `None` if that has anything in it.
     pub(super) fn make(target: Arc<OwnedFd>, name: CString) -> SysResult<Option<Self>> {
-        if !names_in(&target)?.is_empty() {
+        if names_in(&target)?.len() > 0 {
             return Ok(None);
         }
         rustix::fs::mkdirat(&target, &name, Mode::RWXU)?;
@@ -46,22 +46,14 @@ impl Stage {
     /// Moves everything into the target and removes the hidden folder. Gives what has no name there now.
     fn reveal(&self) -> SysResult<Vec<(CString, Errno)>> {
         let mut refused = Vec::new();
-        for name in names_in(&self.folder)? {
-            if let Err(error) = self.move_out(&name) {
-                refused.push((name, error));
+        for (name, _) in names_in(&self.folder)?.iter() {
+            if let Err(error) = rename_new(&self.folder, name, &self.target, name) {
+                refused.push((name.to_owned(), error));
             }
         }
         match rustix::fs::unlinkat(&self.target, &self.name, AtFlags::REMOVEDIR) {
             Err(error) if refused.is_empty() && error != Errno::NOENT => Err(error),
             _ => Ok(refused),
-        }
-    }
-
-    fn move_out(&self, name: &CStr) -> SysResult<()> {
-        match rustix::fs::renameat_with(&self.folder, name, &self.target, name, RenameFlags::NOREPLACE) {
-            // A file system without that flag; the target was empty.
-            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.folder, name, &self.target, name),
-            other => other,
         }
     }
 }
@@ -74,16 +66,9 @@ impl Drop for Stage {
     }
 }
 
-fn names_in(dir: &OwnedFd) -> SysResult<Vec<CString>> {
-    let dir = DirHandle::again(dir)?;
-    let (mut buffer, mut names) = (Vec::with_capacity(BUFFER_BYTES), Vec::new());
-    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if ![&b"."[..], b".."].contains(&entry.file_name().to_bytes()) {
-            names.push(entry.file_name().to_owned());
-        }
-    }
+fn names_in(dir: &OwnedFd) -> SysResult<Names> {
+    let mut names = Names::default();
+    names.read(&DirHandle::again(dir)?, &mut Vec::new())?;
     Ok(names)
 }
 
@@ -97,10 +82,9 @@ impl Placer {
         let shown = target.as_os_str().as_bytes();
         let failed = |error| Error::io("make a folder in", shown, error);
         let plain = Self::open(target, options)?;
-        let root = Arc::new(open_target(target).map_err(failed)?);
         let run = crate::fs::random_hex().map_err(|error| Error::io("name a folder in", shown, error))?;
         let name = CString::new(format!("{TREE_PREFIX}{run}")).map_err(|error| Error::io("name", shown, error))?;
-        Ok(match Stage::make(root, name).map_err(failed)? {
+        Ok(match Stage::make(Arc::clone(plain.beneath.root()), name).map_err(failed)? {
             Some(stage) => plain.below(stage),
             None => plain,
         })

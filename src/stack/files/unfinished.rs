@@ -4,9 +4,10 @@
 //! forms count: whatever else begins like one belongs to somebody else.
 
 use super::handle::DirHandle;
+use super::names::Names;
 use super::remove::remove_tree;
 use super::{Error, Placer, Result};
-use rustix::fs::{AtFlags, FileType, RawDir, unlinkat};
+use rustix::fs::{AtFlags, FileType, unlinkat};
 use rustix::io::Errno;
 
 /// How the names begin.
@@ -17,23 +18,24 @@ pub(super) const TREE_PREFIX: &str = ".snap-restore-tree-";
 const RUN_DIGITS: usize = 16;
 /// Digits of the longest number of a thing.
 const THING_DIGITS: usize = 20;
-const BUFFER_BYTES: usize = 32 << 10;
 
 /// True for the name of an unfinished thing: `.snap-restore-`, 16 hexadecimal digits, `-`, a number.
 pub fn is_unfinished(name: &[u8]) -> bool {
     let Some(rest) = name.strip_prefix(UNFINISHED_PREFIX.as_bytes()) else { return false };
     let Some((run, number)) = rest.split_at_checked(RUN_DIGITS) else { return false };
     let Some(number) = number.strip_prefix(b"-") else { return false };
-    run.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
-        && (1..=THING_DIGITS).contains(&number.len())
-        && number.iter().all(u8::is_ascii_digit)
+    is_run(run) && (1..=THING_DIGITS).contains(&number.len()) && number.iter().all(u8::is_ascii_digit)
 }
 
 /// True for the name of a folder in which a whole tree is made: `.snap-restore-tree-`, 16 hexadecimal digits.
 /// There is one at most, in the folder that is restored into.
 pub fn is_unfinished_tree(name: &[u8]) -> bool {
-    let run = name.strip_prefix(TREE_PREFIX.as_bytes());
-    run.is_some_and(|run| run.len() == RUN_DIGITS && run.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
+    name.strip_prefix(TREE_PREFIX.as_bytes()).is_some_and(is_run)
+}
+
+/// True for the number of a run.
+fn is_run(digits: &[u8]) -> bool {
+    digits.len() == RUN_DIGITS && digits.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Placer {
@@ -45,21 +47,18 @@ impl Placer {
         let dir = self.beneath.folder(path)?;
         let failed = |error: Errno| Error::io("look into", path, error);
         let dir = DirHandle::again(&*dir).map_err(failed)?;
-        let (mut buffer, mut names) = (Vec::with_capacity(BUFFER_BYTES), Vec::new());
-        let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            let is_tree = path.is_empty() && is_unfinished_tree(name);
-            // A thing that is no folder never has the one name, and a folder never the other.
-            if is_tree || (is_unfinished(name) && entry.file_type() != FileType::Directory) {
-                names.push(entry.file_name().to_owned());
-            }
-        }
+        let mut names = Names::default();
+        names.read(&dir, &mut Vec::new()).map_err(failed)?;
         let mut removed = 0;
-        for name in names {
-            let is_tree = is_unfinished_tree(name.to_bytes());
-            let gone = if is_tree { remove_tree(&dir, &name) } else { unlinkat(&dir, &name, AtFlags::empty()) };
+        for (name, kind) in names.iter() {
+            // A thing that is no folder never has the one name, and a folder never the other.
+            let gone = if path.is_empty() && is_unfinished_tree(name.to_bytes()) {
+                remove_tree(&dir, name)
+            } else if is_unfinished(name.to_bytes()) && kind != FileType::Directory {
+                unlinkat(&dir, name, AtFlags::empty())
+            } else {
+                continue;
+            };
             match gone {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT | Errno::ISDIR) => {}

@@ -4,18 +4,17 @@
 
 use super::services::engine_error;
 use super::{Error, Result, Staged};
-use crate::docker::{Engine, Hold};
+use crate::docker::{Engine, Hold, Idle};
 use crate::fs::is_mount_point;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Volumes that are mounted until this is dropped.
 #[derive(Debug)]
 pub struct Held {
-    engine: Engine,
-    container: String,
-    hold: Option<Hold>,
+    /// Before the container: until the volumes are given up the engine does nothing with it.
+    _hold: Hold,
+    _container: Idle,
     places: BTreeMap<String, PathBuf>,
 }
 
@@ -25,33 +24,19 @@ impl Held {
     /// # Errors
     /// The engine has no image to make a container of, a volume cannot be mounted, or is not seen on this host then.
     pub fn begin(engine: &Engine, project: &str, restore: &str, volumes: &[String]) -> Result<Self> {
-        let container = format!("snap-restore-{restore}-held");
-        let failed = |error: crate::docker::Error| engine_error(&format!("container {container}"), &error);
-        match engine.remove_container(&container, true, true) {
-            Err(error) if !error.is_not_found() => return Err(failed(error)),
-            _ => {}
-        }
-        let image = engine.images().map_err(failed)?.into_iter().next();
-        let image = image.ok_or_else(|| Error::Engine {
+        let name = format!("snap-restore-{restore}-held");
+        let failed = |error: crate::docker::Error| engine_error(&format!("container {name}"), &error);
+        let binds: Vec<String> =
+            volumes.iter().enumerate().map(|(number, name)| format!("{name}:/snap-held/{number}:nocopy")).collect();
+        let made = engine.idle_container(&name, ("snap.restore-of", project), &binds).map_err(failed)?;
+        let container = made.ok_or_else(|| Error::Engine {
             subject: format!("volume {}", volumes.join(", ")),
             message: "it is mounted only while a container uses it, and the engine has no image to make one of"
                 .to_owned(),
         })?;
-        let binds: Vec<String> =
-            volumes.iter().enumerate().map(|(number, name)| format!("{name}:/snap-held/{number}:nocopy")).collect();
-        let description = json!({
-            "Image": image.id, "Cmd": ["never"], "Labels": { "snap.restore-of": project },
-            "HostConfig": { "NetworkMode": "none", "Binds": binds, "RestartPolicy": { "Name": "no" } },
-        });
-        engine.create_container(&container, &description).map_err(failed)?;
-        let mut held = Self { engine: engine.clone(), container, hold: None, places: BTreeMap::new() };
-        held.hold =
-            Some(engine.hold_volumes(&held.container).map_err(|error| engine_error(&volumes.join(", "), &error))?);
-        for name in volumes {
-            let place = place_of(engine, name)?;
-            held.places.insert(name.clone(), place);
-        }
-        Ok(held)
+        let hold = engine.hold_volumes(container.name()).map_err(|error| engine_error(&volumes.join(", "), &error))?;
+        let places = volumes.iter().map(|name| Ok((name.clone(), place_of(engine, name)?))).collect::<Result<_>>()?;
+        Ok(Self { _hold: hold, _container: container, places })
     }
 
     /// The same for a restore that was interrupted, by what it had announced; volumes that are gone are left out.
@@ -77,14 +62,6 @@ impl Held {
     /// Where the content of `volume` is on this host.
     pub fn place(&self, volume: &str) -> Option<&Path> {
         self.places.get(volume).map(PathBuf::as_path)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Until the volumes are given up the engine does nothing with the container.
-        self.hold = None;
-        let _left = self.engine.remove_container(&self.container, true, true);
     }
 }
 
