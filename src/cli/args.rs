@@ -318,6 +318,7 @@ pub enum KeyCommand {
         Exit codes: 0 written · 1 the file exists or cannot be written · 11 only an owner can export")]
     Export {
         /// The file
+        #[arg(value_parser = checked::file_name)]
         file: PathBuf,
     },
 }

@@ -1,5 +1,7 @@
 //! Words that are checked as they are typed: what could be stored, and then not be named again, is refused.
 
+use std::path::PathBuf;
+
 /// More threads would wait for each other, and each takes memory.
 const THREADS_MAX: usize = 256;
 
@@ -22,6 +24,15 @@ pub fn printable(text: &str) -> Result<String, String> {
 /// An address or path; an empty one is a variable that somebody forgot to set.
 pub fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// The name of a file that is written: never the terminal, where a secret would stay to be read.
+pub fn file_name(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("it is empty".to_owned()),
+        "-" => Err("a file is expected; this is never written to a terminal".to_owned()),
+        text => Ok(PathBuf::from(text)),
+    }
 }
 
 /// A tag that `latest:TAG` and TAG itself can name.

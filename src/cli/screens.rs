@@ -13,15 +13,21 @@ pub(super) fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
+/// What the new snapshot comes after.
+pub(super) fn predecessor(report: &CreateReport) -> String {
+    match (report.previous.as_deref(), report.snapshot.complete) {
+        (Some(time), _) => format!("last complete snapshot {}", text::local_time(time)),
+        (None, true) => "the first complete snapshot of it".to_owned(),
+        (None, false) => "no complete snapshot of it yet".to_owned(),
+    }
+}
+
 pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limit: usize) {
     if report.downtime.is_some() {
         return super::stack_screens::create(out, style, report, limit);
     }
     let (snapshot, stats) = (&report.snapshot, &report.stats);
-    let last = report.previous.as_deref().map_or_else(
-        || "the first complete snapshot of it".to_owned(),
-        |time| format!("last complete snapshot {}", text::local_time(time)),
-    );
+    let last = predecessor(report);
     let _ = writeln!(out, "{} · {last}\n", snapshot.stack);
     for source in &snapshot.sources {
         let changed = match stats.files_changed {

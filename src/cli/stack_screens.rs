@@ -53,10 +53,7 @@ pub(super) fn table(out: &mut String, style: Style, coverage: &[Coverage]) {
 
 pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limit: usize) {
     let (snapshot, stats) = (&report.snapshot, &report.stats);
-    let last = report.previous.as_deref().map_or_else(
-        || "the first complete snapshot of it".to_owned(),
-        |time| format!("last complete snapshot {}", text::local_time(time)),
-    );
+    let last = super::screens::predecessor(report);
     let running = report.services_running.unwrap_or(0);
     let services = text::count(running, "service", "services");
     let _ = writeln!(out, "{} · {services} running · {last}\n", snapshot.stack);

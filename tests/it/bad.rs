@@ -271,9 +271,10 @@ pub fn ended(child: Child) -> Run {
 
 /// Starts the program, waits until it has `reached` something, and sends it `signal`.
 pub fn interrupted(sandbox: &Sandbox, args: &[&str], signal: Signal, reached: &dyn Fn(u32) -> bool) -> Run {
-    // Whoever runs the tests may have them ignore a hang-up, as `nohup` does.
-    let mut command = sandbox.command("env");
-    command.arg("--default-signal=HUP").arg(snap::program()).args(args);
+    // Whoever runs the tests may have them ignore a hang-up, as `nohup` does. And on a busy machine whoever
+    // waits for the moment must not come to it after the program has ended.
+    let mut command = sandbox.command("nice");
+    command.args(["-n", "19", "env", "--default-signal=HUP"]).arg(snap::program()).args(args);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
     let begun = Instant::now();
     while child.try_wait().expect("a state").is_none() && !reached(child.id()) {

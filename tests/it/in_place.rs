@@ -1,12 +1,13 @@
 //! In place: what is right is left alone, what an interrupted run has left goes, and a full disk ends it.
 
-use crate::compare::assert_same;
+use crate::compare::{assert_same, paths};
 use crate::need::{self, need};
-use crate::snap::{self, Sandbox, WATCHDOG, exit};
-use crate::trees::Random;
+use crate::snap::{self, Sandbox, WATCHDOG, exit, id_of};
+use crate::trees::{Extras, Random, nasty_tree};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn inode(path: &Path) -> u64 {
     fs::metadata(path).expect("a file").ino()
@@ -38,6 +39,32 @@ fn links_that_are_right_are_left_alone() {
         assert!(["a", "b", "folder/c"].iter().all(|name| inode(&target.join(name)) == before), "{line}: rewritten");
         assert_same(&sandbox.path("source"), &target);
     }
+}
+
+/// By inode and the time of its last change a capture knows what it need not read.
+#[test]
+fn what_is_right_already_is_not_touched() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path("source");
+    nasty_tree(&source, Extras::default());
+    sandbox.init();
+    let id = id_of(&sandbox.create(&source)["snapshot"]).expect("an id");
+    // Of the first one, what was made within a tick of the clock is read again.
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    // And what has a time that is yet to come is read each time.
+    let read = |report: &Value| report["stats"]["files_changed"].as_u64();
+    let each_time = read(&sandbox.create(&source));
+    let identities = || -> Vec<_> {
+        let stat = |path: PathBuf| (fs::symlink_metadata(source.join(&path)).expect("it is there"), path);
+        let all = paths(&source).into_iter().map(stat);
+        all.map(|(stat, path)| (path, stat.ino(), stat.ctime(), stat.ctime_nsec())).collect()
+    };
+    let before = identities();
+    sandbox.json(&format!("restore {id} --in-place --exact"));
+    let touched: Vec<_> = before.iter().zip(identities()).filter(|(before, after)| *before != after).collect();
+    assert!(touched.is_empty(), "{touched:?}");
+    assert!(each_time.is_some_and(|files| files < 3), "{each_time:?}");
+    assert_eq!(read(&sandbox.create(&source)), each_time);
 }
 
 #[test]

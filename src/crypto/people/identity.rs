@@ -20,6 +20,11 @@ enum Kind {
     Passphrase(Passphrase),
 }
 
+/// True for what looks like an identity, of whatever kind.
+fn holds_identity(text: &str) -> bool {
+    ["-----BEGIN ", "AGE-"].iter().any(|mark| text.contains(mark))
+}
+
 impl PersonIdentity {
     /// The identities in the file `path`: an age identity file (one or more lines of
     /// `AGE-SECRET-KEY-1…` or `AGE-PLUGIN-…`), or an OpenSSH private key, for which `passphrase` is
@@ -29,7 +34,7 @@ impl PersonIdentity {
     /// The file cannot be read, others can get at it, there is no identity in it, or it is locked
     /// and the passphrase is missing or wrong.
     pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<Vec<Self>> {
-        let text = read_private(path)?;
+        let text = read_private(path, holds_identity)?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return Ok(vec![load_ssh(path, text.trim_start(), passphrase)?]);
         }

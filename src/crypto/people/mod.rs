@@ -59,7 +59,7 @@ impl fmt::Debug for Passphrase {
 /// # Errors
 /// The file cannot be read, others can get at it, or the line is empty or no text.
 pub fn read_passphrase_file(path: &Path) -> Result<Passphrase> {
-    let text = read_private(path)?;
+    let text = read_private(path, |_| true)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         let reason = "its first line is empty, and should be the passphrase".to_owned();
@@ -68,17 +68,15 @@ pub fn read_passphrase_file(path: &Path) -> Result<Passphrase> {
     Passphrase::new(Zeroizing::new(line.to_owned()))
 }
 
-/// The text in a file that nobody else can get at.
-fn read_private(path: &Path) -> Result<Zeroizing<String>> {
+/// The text in a file; if it is a secret, nobody else may get at the file.
+fn read_private(path: &Path, is_secret: fn(&str) -> bool) -> Result<Zeroizing<String>> {
     let io_error = |source| Error::Io { operation: "read", path: path.to_path_buf(), source };
     let file = File::open(path).map_err(io_error)?;
     // Asked of the open file, so that it is the one that is read.
     let mode = file.metadata().map_err(io_error)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(Error::WideMode { path: path.to_path_buf(), mode });
-    }
     let bytes = read_limited(file).map_err(io_error)?;
     match std::str::from_utf8(&bytes) {
+        Ok(text) if mode & 0o077 != 0 && is_secret(text) => Err(Error::WideMode { path: path.to_path_buf(), mode }),
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => {
             let reason = "it is no text: an identity file, an ssh key or a passphrase is expected".to_owned();

@@ -21,6 +21,7 @@ mod pending;
 pub mod place;
 mod place_meta;
 mod remove;
+mod special;
 mod staged;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use super::beneath::{Beneath, Spot};
 use super::found::file_type;
 use super::handle::{folder_id, open_target, pin, stat_at, stat_fd};
 use super::pending::{Hidden, PendingFile, unnamed};
-use super::place_meta::{Difference, Placed, apply, open_up, reason};
+use super::place_meta::{Difference, Placed, apply, open_up};
 use super::remove::remove_tree;
+use super::special::Special;
 use super::staged::Stage;
 pub use super::unfinished::UNFINISHED_PREFIX;
 use super::writeout::WriteOut;
@@ -164,8 +165,7 @@ impl Placer {
     /// # Errors
     /// The path is not valid, the name is taken, or the system refuses.
     pub fn symlink(&self, path: &[u8], target: &[u8], meta: &Meta) -> Result<Vec<Difference>> {
-        let make = |dir: &OwnedFd, name: &CStr| rustix::fs::symlinkat(target, dir, name);
-        self.special(path, FileType::Symlink, meta, make)
+        self.special(path, &Special::Symlink(target), meta)
     }
 
     /// Makes the named pipe `path`.
@@ -173,9 +173,7 @@ impl Placer {
     /// # Errors
     /// As [`Placer::symlink`].
     pub fn fifo(&self, path: &[u8], meta: &Meta) -> Result<Vec<Difference>> {
-        let make =
-            |dir: &OwnedFd, name: &CStr| rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
-        self.special(path, FileType::Fifo, meta, make)
+        self.special(path, &Special::Fifo, meta)
     }
 
     /// Makes the device `path`; `node` is a [`Node::CharDevice`] or [`Node::BlockDevice`]. Where
@@ -194,38 +192,34 @@ impl Placer {
         if !self.options.privileged {
             return Ok(left_out("not made: it gives power on this host".to_owned()));
         }
-        let mut refused = None;
-        let number = rustix::fs::makedev(major, minor);
-        let made = self.special(path, kind, meta, |dir: &OwnedFd, name: &CStr| {
-            let made = rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, number);
-            refused = made.err().filter(|error| *error == Errno::PERM);
-            made
-        });
-        match refused {
-            Some(error) => Ok(left_out(format!("not made: {}", reason(error)))),
-            None => made,
+        match self.special(path, &Special::Device(kind, rustix::fs::makedev(major, minor)), meta) {
+            Err(Error::Io { source, .. }) if source.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                Ok(left_out(format!("not made: {source}")))
+            }
+            made => made,
         }
     }
 
-    fn special(
-        &self,
-        path: &[u8],
-        kind: FileType,
-        meta: &Meta,
-        make: impl FnOnce(&OwnedFd, &CStr) -> SysResult<()>,
-    ) -> Result<Vec<Difference>> {
+    fn special(&self, path: &[u8], special: &Special<'_>, meta: &Meta) -> Result<Vec<Difference>> {
         let refused = |error| Error::io("make", path, error);
+        let give = |pinned: &OwnedFd| apply(&Placed::Pinned(pinned.as_fd()), meta, self.options.privileged, path);
         let spot = self.beneath.spot(path)?;
+        // One that is right stays the one it is: made anew it would look changed to whoever reads next.
+        if self.options.in_place
+            && let Ok(there) = pin(&*spot.dir, &spot.name)
+            && special.is(&there)
+        {
+            return Ok(give(&there));
+        }
         let name = self.hidden_name(path)?;
-        make(&spot.dir, &name).map_err(refused)?;
+        special.make(&spot.dir, &name).map_err(refused)?;
         let hidden = Hidden::new(spot.dir, name);
         let pinned = pin(&hidden.dir, &hidden.name).map_err(refused)?;
         // Attributes must not go to something that was put there instead, or has another name.
-        let stat = stat_fd(&pinned).map_err(refused)?;
-        if file_type(&stat) != kind || stat.stx_nlink != 1 {
+        if !special.is(&pinned) {
             return Err(Error::unfit(path, "was replaced while it was made"));
         }
-        let differences = apply(&Placed::Pinned(pinned.as_fd()), meta, self.options.privileged, path);
+        let differences = give(&pinned);
         hidden.publish(&spot.name, self.options).map_err(|error| unnamed("make", path, error))?;
         if self.options.in_place {
             self.beneath.forget(path);

@@ -5,6 +5,9 @@
 //!   and changing the owner takes set-id bits and capabilities away.
 //! - ACLs and capabilities after the mode, which would change them; times last of all.
 //!
+//! What is right already is not set again: that would change the time of the last change of attributes, by which
+//! a capture knows what it need not read.
+//!
 //! What the system refuses is not an error of the restore: it is a [`Difference`], and the rest is
 //! set all the same.
 
@@ -90,7 +93,7 @@ impl Placed<'_> {
 
 /// Gives `placed` the attributes `meta`; with `privileged` also those that give power.
 pub(super) fn apply(placed: &Placed<'_>, meta: &Meta, privileged: bool, path: &[u8]) -> Vec<Difference> {
-    let mut work = Apply { placed, meta, privileged, path, differences: Vec::new() };
+    let mut work = Apply { placed, meta, privileged, path, touched: false, differences: Vec::new() };
     match stat_fd(placed.fd()) {
         Ok(now) => work.all(&now),
         Err(error) => work.differs("mode", reason(error)),
@@ -109,6 +112,8 @@ struct Apply<'a> {
     meta: &'a Meta,
     privileged: bool,
     path: &'a [u8],
+    /// True once something was set that may change the mode.
+    touched: bool,
     differences: Vec<Difference>,
 }
 
@@ -121,10 +126,13 @@ impl Apply<'_> {
         self.set_xattrs(&subject, &present, true);
         let owned = self.own(now);
         if kind != FileType::Symlink {
-            self.set_mode(kind, owned);
+            self.set_mode(now, kind, owned);
         }
         self.set_xattrs(&subject, &present, false);
-        if let Err(error) = self.placed.set_mtime(self.meta) {
+        let mtime = (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec);
+        if mtime != (self.meta.mtime.seconds, self.meta.mtime.nanos)
+            && let Err(error) = self.placed.set_mtime(self.meta)
+        {
             self.differs("times", reason(error));
         }
     }
@@ -133,8 +141,11 @@ impl Apply<'_> {
     /// has inherited. Labels that the system itself gives stay.
     fn remove_foreign(&mut self, subject: &Subject<'_>, present: &[Vec<u8>]) {
         for name in present.iter().filter(|name| is_content(name)) {
-            if !self.meta.xattrs.iter().any(|(wanted, _)| wanted == name)
-                && let Err(error) = subject.unset(name)
+            if self.meta.xattrs.iter().any(|(wanted, _)| wanted == name) {
+                continue;
+            }
+            self.touched = true;
+            if let Err(error) = subject.unset(name)
                 && error != Errno::NODATA
             {
                 self.differs(&attribute(name), format!("it is there but not in the snapshot: {}", reason(error)));
@@ -151,6 +162,7 @@ impl Apply<'_> {
             }
             // What is right already may be something that only the system may set.
             let same = present.contains(name) && subject.value(name).is_ok_and(|now| now.as_ref() == Some(value));
+            self.touched |= !same;
             if !same && let Err(error) = subject.set(name, value) {
                 self.differs(&attribute(name), reason(error));
             }
@@ -163,6 +175,7 @@ impl Apply<'_> {
         if (now.stx_uid, now.stx_gid) == (uid, gid) {
             return true;
         }
+        self.touched = true;
         let Err(error) = self.placed.chown(Some(uid), Some(gid)) else { return true };
         // The group alone may be allowed.
         let group = now.stx_gid == gid || self.placed.chown(None, Some(gid)).is_ok();
@@ -171,7 +184,7 @@ impl Apply<'_> {
         false
     }
 
-    fn set_mode(&mut self, kind: FileType, owned: bool) {
+    fn set_mode(&mut self, now: &Statx, kind: FileType, owned: bool) {
         let wanted = self.meta.mode & 0o7777;
         let set_id = wanted & SET_ID != 0;
         let mut mode = wanted;
@@ -181,6 +194,9 @@ impl Apply<'_> {
         } else if set_id && !self.privileged && kind == FileType::RegularFile {
             mode &= !SET_ID;
             self.differs("mode", "set-id bits withheld: they give power on this host".to_owned());
+        }
+        if !self.touched && u32::from(now.stx_mode) & 0o7777 == mode {
+            return;
         }
         if let Err(error) = self.placed.chmod(mode) {
             return self.differs("mode", reason(error));
