@@ -72,6 +72,24 @@ pub fn parent_of(path: &Path) -> PathBuf {
     }
 }
 
+/// The path with the links of its existing part resolved.
+pub fn real_path(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut at = path;
+    loop {
+        if let Ok(real) = std::fs::canonicalize(at) {
+            return rest.iter().rev().fold(real, |path, name| path.join(name));
+        }
+        match (at.file_name(), at.parent()) {
+            (Some(name), Some(parent)) => {
+                rest.push(name.to_owned());
+                at = parent;
+            }
+            _ => return path.to_path_buf(),
+        }
+    }
+}
+
 /// A file that is written before it has its name. Dropped without [`StagedFile::publish`], it
 /// leaves nothing behind, also when the process is killed (except on the file systems without
 /// `O_TMPFILE`, where a hidden file `.snap-tmp-…` may stay).

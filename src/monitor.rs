@@ -15,17 +15,25 @@ pub struct Warning {
     pub message: String,
     /// True if it makes the result incomplete: the exit code must not be 0.
     pub incomplete: bool,
+    /// True if it is as it should be and is said all the same, so that nobody wonders.
+    #[serde(skip)]
+    pub expected: bool,
 }
 
 impl Warning {
     /// A remark that leaves the result complete.
     pub fn note(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), message: message.into(), incomplete: false }
+        Self { subject: subject.into(), message: message.into(), incomplete: false, expected: false }
+    }
+
+    /// A remark on what is as it should be.
+    pub fn expected(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { expected: true, ..Self::note(subject, message) }
     }
 
     /// Something selected is missing from the result.
     pub fn missing(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), message: message.into(), incomplete: true }
+        Self { subject: subject.into(), message: message.into(), incomplete: true, expected: false }
     }
 }
 

@@ -4,9 +4,10 @@ pub use super::check_args::CheckArgs;
 use super::checked;
 use super::compose_args::ComposeArgs;
 use super::mend::RepairArgs;
+use super::replicas::{self, ReplicateArgs};
 pub use super::restore_args::RestoreArgs;
 pub use super::schedule::ScheduleCommand;
-use super::upkeep::{self, ForgetArgs, PruneArgs, ReplicateArgs};
+use super::upkeep::{self, ForgetArgs, PruneArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,7 +122,7 @@ pub enum Command {
     #[command(after_help = upkeep::PRUNE_HELP)]
     Prune(PruneArgs),
     /// Copy the repository elsewhere, or bring such a copy up to date
-    #[command(after_help = upkeep::REPLICATE_HELP)]
+    #[command(after_help = replicas::HELP)]
     Replicate(ReplicateArgs),
     /// Say how far back, how sound, and what to see to next
     #[command(

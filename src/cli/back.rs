@@ -131,7 +131,7 @@ fn told(out: &mut String, style: Style, report: &RollbackReport) {
         let _ = writeln!(out, "  stopped {stopped} in {seconds} · started {}", list(&report.started));
     }
     if let (Some(safety), Ending::Done) = (&report.safety, report.ending) {
-        let _ = writeln!(out, "  to undo this:  snap restore {}", short(safety));
+        let _ = writeln!(out, "  to undo this:  {}", text::runnable(&format!("snap restore {}", short(safety))));
     }
     for kept in &report.kept {
         let _ = writeln!(out, "  kept, because no snapshot holds all of it: {kept}");

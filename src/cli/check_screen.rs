@@ -59,7 +59,7 @@ pub(super) fn check(out: &mut String, style: Style, report: &CheckReport) {
         let damage = report.problems.iter().filter(|p| p.severity == Severity::Damage).count();
         let _ = writeln!(out, "{} {damage} damaged · {found}", style.bad("✗"));
         for line in ways_out(&report.problems) {
-            let _ = writeln!(out, "  {line}");
+            let _ = writeln!(out, "  {}", text::runnable(line));
         }
     } else if report.is_unknown() {
         let _ =

@@ -13,6 +13,7 @@ mod mend;
 mod progress;
 mod prompt;
 mod render;
+mod replicas;
 mod restore_args;
 mod run;
 mod schedule;

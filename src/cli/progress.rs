@@ -26,6 +26,8 @@ pub struct Show {
     pub warnings: bool,
     /// Of them, what makes the result incomplete: where the answer lists it, it is not said twice.
     pub losses: bool,
+    /// Of them, what is as it should be.
+    pub expected: bool,
 }
 
 /// The terminal as a monitor.
@@ -168,7 +170,8 @@ impl Monitor for Progress {
     }
 
     fn warn(&self, warning: &Warning) {
-        if !self.show.warnings || (warning.incomplete && !self.show.losses) {
+        if !self.show.warnings || (warning.incomplete && !self.show.losses) || (warning.expected && !self.show.expected)
+        {
             return;
         }
         let style = Style::for_stderr();

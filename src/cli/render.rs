@@ -168,7 +168,11 @@ impl Output {
     }
 
     /// The state of things.
-    pub fn status(self, report: &StatusReport) -> Exit {
+    pub fn status(self, mut report: StatusReport) -> Exit {
+        for advice in &mut report.advice {
+            advice.command = text::runnable(&advice.command);
+        }
+        let report = &report;
         let exit = if report.advice.iter().any(|advice| advice.urgent) { Exit::Damage } else { Exit::Done };
         self.give(report, exit, |out, style| super::status_screen::status(out, style, report))
     }

@@ -8,11 +8,14 @@ use super::mend;
 use super::progress::{Progress, Show, interruption};
 use super::prompt::Terminal;
 use super::render::Output;
+use super::replicas;
 use super::schedule::schedule;
 use super::text::{self, Style};
 use super::upkeep;
 use super::watch::watched;
-use crate::commands::{self, Env, Error, Result, env::Folders};
+use crate::commands::folders::{Folders, at_home};
+use crate::commands::runnable::Given;
+use crate::commands::{self, Env, Error, Result};
 use crate::crypto::secrets::Role;
 use crate::repo::select::Scope;
 use crate::repo::sync::Chain;
@@ -20,15 +23,21 @@ use crate::repo::{self, Repository};
 use crate::stack::application::guard::repair;
 use crate::stack::files::raise_open_file_limit;
 use crate::store::BUCKET_SCHEME;
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Runs the program on the process's arguments.
 pub fn run() -> Exit {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::command().try_get_matches().and_then(|words| {
+        let cli = Cli::from_arg_matches(&words)?;
+        text::will_repeat(typed(&cli.common, &words));
+        Ok(cli)
+    }) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, everything else is a mistake; clap knows where each goes.
@@ -58,6 +67,7 @@ pub fn run() -> Exit {
         events: common.json && !common.no_progress && !common.quiet,
         warnings: !common.json,
         losses: !matches!(cli.command, Command::Create(_)),
+        expected: !common.quiet,
     };
     let progress = Arc::new(Progress::new(show, Arc::clone(&interrupted)));
     let output = Output { json: common.json, quiet: common.quiet, verbose: common.verbose };
@@ -70,6 +80,23 @@ pub fn run() -> Exit {
         Err(error) if is_unheard(&error) => Exit::Done,
         Err(error) => fail(&cli.command, common.json, &error),
     }
+}
+
+/// What was said of the repository on the command line, not by the environment.
+fn typed(common: &Common, words: &ArgMatches) -> Given {
+    let mut given = Given::default();
+    let is_typed = |id: &str| words.value_source(id) == Some(ValueSource::CommandLine);
+    let text = |path: &PathBuf| path.display().to_string();
+    let options: [(&'static str, &str, Vec<String>); 4] = [
+        ("--repo", "repo", common.repo.iter().cloned().collect()),
+        ("--endpoint", "endpoint", common.endpoint.iter().cloned().collect()),
+        ("--identity", "identity", common.identity.iter().map(text).collect()),
+        ("--passphrase-file", "passphrase_file", common.passphrase_file.iter().map(text).collect()),
+    ];
+    for (option, _, values) in options.into_iter().filter(|(_, id, _)| is_typed(id)) {
+        values.iter().for_each(|value| given.add(option, value));
+    }
+    given
 }
 
 /// True if nobody listens on standard output any more.
@@ -103,14 +130,19 @@ fn environment(
         repository_given: given.is_some(),
         repository: given.or(set),
         endpoint: endpoint.or(set_endpoint),
-        identities: common.identity.clone(),
-        passphrase_file: common.passphrase_file.clone(),
+        identities: common.identity.iter().map(|file| file_at_home(file)).collect::<Result<_>>()?,
+        passphrase_file: common.passphrase_file.as_deref().map(file_at_home).transpose()?,
         folders,
         prompt: Box::new(Terminal { interrupted }),
         monitor: Arc::clone(progress) as Arc<dyn crate::monitor::Monitor>,
         spare: commands::env::SpareFolder::default(),
         about: commands::env::About::default(),
     })
+}
+
+/// Shells leave a `~` alone that is quoted, or stands behind a `=`.
+fn file_at_home(file: &Path) -> Result<PathBuf> {
+    file.to_str().map_or_else(|| Ok(file.to_path_buf()), |text| at_home(text).map(PathBuf::from))
 }
 
 fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
@@ -150,7 +182,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::Repair(args) => mend::repair(env, args, output),
         Command::Forget(args) => upkeep::forget(env, args, output),
         Command::Prune(args) => upkeep::prune(env, args, output),
-        Command::Replicate(args) => upkeep::replicate(env, args, output),
+        Command::Replicate(args) => replicas::run(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
         Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
         Command::Status(args) => with_repository(env, |repository| {
@@ -158,7 +190,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
             if let Some(file) = &args.prometheus {
                 commands::status_metrics::write(&report, jiff::Timestamp::now().as_second(), file)?;
             }
-            Ok(output.status(&report))
+            Ok(output.status(report))
         }),
         Command::Schedule(command) => schedule(env, command, output),
         Command::Log(args) => {
@@ -308,7 +340,8 @@ pub(super) fn scope(args: &ScopeArgs) -> Scope {
 /// Tells a person, and a program that reads JSON, what went wrong.
 fn fail(command: &Command, json: bool, error: &Error) -> Exit {
     let exit = exit_of(error);
-    let (message, hint) = (Chain(error).to_string(), hint_of(error, command.purpose()));
+    let message = text::runnable(&Chain(error).to_string());
+    let hint = hint_of(error, command.purpose()).map(|hint| text::runnable(&hint));
     if exit != Exit::Interrupted || json {
         let style = Style::for_stderr();
         text::tell(&format!("{}: {message}", style.bad("error")));

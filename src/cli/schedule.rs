@@ -105,8 +105,9 @@ fn told(out: &mut String, style: Style, report: &ScheduleReport, verb: &str) {
     if report.jobs.is_empty() && verb != "removed" {
         let _ = writeln!(
             out,
-            "nothing is scheduled for {}   ← [schedule] in snap.toml, then snap schedule install",
-            report.stack
+            "nothing is scheduled for {}   ← [schedule] in snap.toml, then {}",
+            report.stack,
+            text::runnable("snap schedule install")
         );
     }
     if !report.running && !report.jobs.is_empty() {
@@ -122,7 +123,7 @@ fn job_line(out: &mut String, style: Style, job: &ScheduledJob, running: bool) {
     let now = jiff::Timestamp::now().as_second();
     let when = job.when.as_deref().unwrap_or("no longer in snap.toml");
     let next = match (job.installed, job.next) {
-        (false, _) => style.warn("not installed   ← snap schedule install"),
+        (false, _) => style.warn(&format!("not installed   ← {}", text::runnable("snap schedule install"))),
         (true, Some(at)) => {
             let time = jiff::Timestamp::from_second(at).map(|time| text::local_time(&time.to_string()));
             format!("next {}", time.unwrap_or_default())

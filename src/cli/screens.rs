@@ -67,7 +67,8 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
         let what = format!("INCOMPLETE: {} missing", text::count(missing.len() as u64, "thing is", "things are"));
         let _ = writeln!(out, "{} {id}  {what} · {cost}", style.bad("!"));
     }
-    let _ = writeln!(out, "  to go back:  snap restore {id} --in-place     to look:  snap restore {id} --target DIR");
+    let ways = format!("  to go back:  snap restore {id} --in-place     to look:  snap restore {id} --target DIR");
+    let _ = writeln!(out, "{}", text::runnable(&ways));
 }
 
 pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotten: bool, filter: &str) {
@@ -93,7 +94,8 @@ pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotte
     }
     if !forgotten && !report.forgotten.is_empty() {
         let count = text::count(report.forgotten.len() as u64, "snapshot is", "snapshots are");
-        let _ = writeln!(out, "  {count} forgotten and not removed yet   ← snap list --forgotten");
+        let _ =
+            writeln!(out, "  {count} forgotten and not removed yet   ← {}", text::runnable("snap list --forgotten"));
     }
     for gone in &report.vanished {
         let line = format!(
@@ -256,6 +258,7 @@ pub(super) fn restore(out: &mut String, style: Style, report: &RestoreReport, li
         }
     }
     if !report.complete {
-        let _ = writeln!(out, "  the snapshot itself is incomplete: snap show {id} says what it lacks");
+        let show = text::runnable(&format!("snap show {id}"));
+        let _ = writeln!(out, "  the snapshot itself is incomplete: {show} says what it lacks");
     }
 }

@@ -93,7 +93,8 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     if let Some(services) = report.downtime.as_ref().and_then(services_line) {
         let _ = writeln!(out, "  services:    {services}");
     }
-    let _ = writeln!(out, "  to go back:  snap restore {id}     to look:  snap restore {id} --target DIR");
+    let ways = format!("  to go back:  snap restore {id}     to look:  snap restore {id} --target DIR");
+    let _ = writeln!(out, "{}", text::runnable(&ways));
 }
 
 pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired]) {

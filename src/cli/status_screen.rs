@@ -57,7 +57,10 @@ fn replica_line(replica: &ReplicaStatus, now: i64) -> String {
         (behind, _) => format!("{behind} behind"),
     };
     let verified = replica.verified.map_or_else(String::new, |at| format!(", read back {}", text::age(now - at)));
-    format!("{lag} · {} there · {}{verified}", replica.snapshots, text::age(now - replica.at))
+    let only =
+        if replica.only_there > 0 { format!(", {} of them only there", replica.only_there) } else { String::new() };
+    let gone = if replica.is_there { "" } else { " · not there now" };
+    format!("{lag} · {} there{only} · {}{verified}{gone}", replica.snapshots, text::age(now - replica.at))
 }
 
 /// The command stands behind what is the matter, or below it where both are too long for a line.

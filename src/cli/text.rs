@@ -1,11 +1,27 @@
 //! Numbers, times and colours as people read them.
 
+use crate::commands::runnable::Given;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// Says something to the person, on standard error. Nobody may be there to hear it (a terminal that
 /// was closed, a full disk behind a redirection): that never ends the work.
 pub fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
+/// What was typed that the commands which are shown repeat.
+static TYPED: OnceLock<Given> = OnceLock::new();
+
+/// Has commands that are shown repeat what was typed.
+pub fn will_repeat(given: Given) {
+    // A program has one command line.
+    let _ = TYPED.set(given);
+}
+
+/// `text` with its commands of snap as they have to be typed after this one.
+pub fn runnable(text: &str) -> String {
+    TYPED.get().map_or_else(|| text.to_owned(), |given| given.put_into(text))
 }
 
 /// Bytes with a unit, three significant digits: decimal units, as disks are sold.

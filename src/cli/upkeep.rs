@@ -1,20 +1,16 @@
 //! The verbs that keep a repository in order: their arguments, their calls, their answers.
 
 use super::args::ScopeArgs;
-use super::exit::{Exit, exit_of};
+use super::exit::Exit;
 use super::render::Output;
 use super::run::{scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
 use crate::commands::prune::PruneOptions;
-use crate::commands::replicate::Replica;
-use crate::commands::settings::{self, parse_age, parse_bytes};
+use crate::commands::settings::{self, parse_age};
 use crate::commands::{self, Env, Error, Result};
-use crate::monitor::Warning;
 use crate::repo::prune::{Deletion, PruneReport};
-use crate::repo::replicate::ReplicateOptions;
 use crate::repo::retention::Policy;
-use crate::repo::sync::Chain;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -32,12 +28,6 @@ pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prun
         the old ones are marked.\n\
         Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
         --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on";
-
-pub(super) const REPLICATE_HELP: &str = "Examples: snap replicate /mnt/usb/snap · snap replicate s3://vault/clinic · snap replicate --all --verify\n\
-        It needs no key. The copy is a repository of its own: snap restore --repo COPY. What is forgotten and pruned \
-        here stays there, and what is damaged here does not come over.\n\
-        Exit codes: 0 the copy has everything · 1 it could not be written · 2 another repository is there · \
-        4 something is damaged, here or there; everything else was copied · 130 interrupted, the next run goes on";
 
 /// See [`super::args::Command::Forget`].
 #[derive(Debug, Args)]
@@ -106,23 +96,6 @@ pub struct PruneArgs {
     /// Go on although more than half of what is stored is to go
     #[arg(long)]
     pub yes: bool,
-}
-
-/// See [`super::args::Command::Replicate`].
-#[derive(Debug, Args)]
-pub struct ReplicateArgs {
-    /// Where to: a folder, s3://BUCKET/PREFIX, or the name of a [replica.NAME] in snap.toml
-    #[arg(value_name = "PLACE")]
-    pub to: Option<String>,
-    /// To all replicas of snap.toml
-    #[arg(long, conflicts_with = "to")]
-    pub all: bool,
-    /// Read back what was copied
-    #[arg(long)]
-    pub verify: bool,
-    /// At most so much a second (500KB, 5MB)
-    #[arg(long, value_name = "AMOUNT")]
-    pub limit: Option<String>,
 }
 
 impl PolicyArgs {
@@ -213,7 +186,8 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
     }
     if report.marked != none {
         let _ = writeln!(out, "{} {would}marked: {}", style.good("✓"), deletion_text(&report.marked));
-        let _ = writeln!(out, "  a prune a day from now deletes it; until then snap undelete ID takes a snapshot back");
+        let back = text::runnable("snap undelete ID");
+        let _ = writeln!(out, "  a prune a day from now deletes it; until then {back} takes a snapshot back");
     }
     if report.waiting != none {
         let _ = writeln!(out, "  marked before, and not a day old: {}", deletion_text(&report.waiting));
@@ -238,73 +212,6 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
     }
 }
 
-pub(super) fn replicate(env: &Env, args: &ReplicateArgs, output: Output) -> Result<Exit> {
-    let settings = settings::read(Path::new("."))?;
-    let targets = commands::replicate::targets(&settings, args.to.as_deref(), args.all)?;
-    let bytes_per_second = args.limit.as_deref().map(parse_bytes).transpose()?;
-    let options = ReplicateOptions { verify: args.verify, bytes_per_second, ..ReplicateOptions::default() };
-    if let [only] = targets.as_slice() {
-        env.about.set(&only.name, None);
-    }
-    let mut replicas = Vec::new();
-    let mut failure = None;
-    for target in &targets {
-        match commands::replicate::replicate(env, target, &options) {
-            Ok(replica) => replicas.push(replica),
-            // One that cannot be reached keeps no other one behind.
-            Err(error) if targets.len() > 1 && exit_of(&error) != Exit::Interrupted => {
-                env.monitor.warn(&Warning::note(target.name.as_str(), Chain(&error).to_string()));
-                failure = failure.or(Some(error));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let damaged = replicas.iter().any(|replica| replica.report.is_damaged());
-    let exit = if damaged { Exit::Damage } else { Exit::Done };
-    Ok(output.give(&replicas, exit, |out, style| replicas.iter().for_each(|one| replica_text(out, style, one))))
-}
-
-fn replica_text(out: &mut String, style: Style, replica: &Replica) {
-    let report = &replica.report;
-    for one in &report.damaged {
-        let _ = writeln!(out, "{}: {}: {}; it was not copied", style.bad("damage here"), one.object, one.message);
-    }
-    for one in &report.replica_damaged {
-        let _ = writeln!(out, "{}: {}: {}", style.bad("damage there"), one.object, one.message);
-    }
-    for name in &report.keys_differ {
-        let _ = writeln!(out, "{}: the key “{name}” is another one there, and was left as it is", style.warn("note"));
-    }
-    let copied = match report.objects {
-        0 => "nothing was new".to_owned(),
-        objects => {
-            let snapshots = text::count(report.snapshots, "snapshot", "snapshots");
-            let objects = text::count(objects, "object", "objects");
-            let verified = if report.verified > 0 { ", read back" } else { "" };
-            format!("{snapshots} copied in {objects}, {}{verified}", text::bytes(report.bytes))
-        }
-    };
-    let has = text::count(report.replica_snapshots, "snapshot", "snapshots");
-    let mark = if report.is_damaged() { style.bad("✗") } else { style.good("✓") };
-    let _ = writeln!(out, "{mark} {} has {has} · {copied}", replica.name);
-    if let (Some(here), Some(there)) = (&replica.newest_here, &replica.newest_there) {
-        let (newest, same) = (text::local_time(here), here == there);
-        let there = if same { "the same".to_owned() } else { text::local_time(there) };
-        let _ = writeln!(out, "  newest here {newest}, newest there {there}");
-    }
-    if report.left_out > 0 {
-        let left = text::count(report.left_out, "snapshot that is", "snapshots that are");
-        let _ = writeln!(out, "  {left} here was removed there by its own retention, and was not copied again");
-    }
-    if report.behind > 0 {
-        let behind = text::count(report.behind, "snapshot", "snapshots");
-        let _ = writeln!(out, "  it lacks {behind} that are here   ← snap check --read-data");
-    }
-}
-
 fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
@@ -323,7 +230,7 @@ fn forget_text(out: &mut String, style: Style, report: &ForgetReport, wants_prun
         }
         (false, _) => {
             let _ = writeln!(out, "{} {count} forgotten", style.good("✓"));
-            let _ = writeln!(out, "  to take one back:  snap undelete ID");
+            let _ = writeln!(out, "  to take one back:  {}", text::runnable("snap undelete ID"));
         }
     }
     match &report.prune {

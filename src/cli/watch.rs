@@ -51,23 +51,12 @@ pub(super) fn watched(
         Ok(exit) => (*exit, exit.words().to_owned()),
         Err(error) => (exit_of(error), Chain(error).to_string()),
     };
-    let (subject, directory) = env.about.get();
+    let about = env.about.get();
+    let message = if about.message.is_empty() { message } else { about.message };
     // What was not understood, and is about nothing that is known, was a slip of somebody's fingers.
-    let slip = exit == Exit::Usage && (subject.is_empty() || verb == "restore");
-    let (false, Ok(location)) = (slip, env.location()) else { return result };
-    let at = jiff::Timestamp::now().as_second();
-    let run = Run {
-        command: verb.to_owned(),
-        subject,
-        repository: location.settled(),
-        directory: directory.or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| PathBuf::from(".")),
-        at,
-        seconds: u64::try_from(at - begun).unwrap_or(0),
-        exit_code: exit as u8,
-        message,
-        last_good: None,
-    };
-    runs::note(env, run.clone());
+    let slip = exit == Exit::Usage && result.is_err() && (about.name.is_empty() || verb == "restore");
+    let noted = if slip { None } else { noted(env, verb, &about.name, begun, exit, message) };
+    let Some(run) = noted else { return result };
     let problems = notifier.end(&run);
     progress.clear();
     for problem in problems {
@@ -75,4 +64,23 @@ pub(super) fn watched(
         text::tell(&format!("{}: {}: {}", style.warn("note"), problem.subject, problem.message));
     }
     result
+}
+
+/// Remembers how `verb` has ended that concerned `subject`; nothing where the repository is not known.
+pub(super) fn noted(env: &Env, verb: &str, subject: &str, begun: i64, exit: Exit, message: String) -> Option<Run> {
+    let at = jiff::Timestamp::now().as_second();
+    let directory = env.about.get().directory.or_else(|| std::env::current_dir().ok());
+    let run = Run {
+        command: verb.to_owned(),
+        subject: subject.to_owned(),
+        repository: env.location().ok()?.settled(),
+        directory: directory.unwrap_or_else(|| PathBuf::from(".")),
+        at,
+        seconds: u64::try_from(at - begun).unwrap_or(0),
+        exit_code: exit as u8,
+        message,
+        last_good: None,
+    };
+    runs::note(env, run.clone());
+    Some(run)
 }

@@ -4,19 +4,20 @@
 //! without their `snap.`: `stop = true`, `hook.pre = "…"`. What is said on the command line counts more, and what
 //! is said here counts more than labels.
 
+use super::folders::SetPath;
 use super::settings::{FILE, Settings};
 use super::{Error, Result};
 use crate::stack::application::Choice;
 use crate::stack::compose::ToolChoice;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Which Compose project a folder is.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ComposeSettings {
-    files: Vec<PathBuf>,
-    env_files: Vec<PathBuf>,
+    files: Vec<SetPath>,
+    env_files: Vec<SetPath>,
     profiles: Vec<String>,
     project: Option<String>,
     tool: Option<String>,
@@ -31,10 +32,10 @@ impl Settings {
         let wrong = |message: String| Error::Settings { path: dir.join(FILE), message };
         let said = self.compose;
         if choice.files.is_empty() {
-            choice.files = said.files.iter().map(|file| dir.join(file)).collect();
+            choice.files = said.files.iter().map(|file| file.below(dir)).collect();
         }
         if choice.env_files.is_empty() {
-            choice.env_files = said.env_files.iter().map(|file| dir.join(file)).collect();
+            choice.env_files = said.env_files.iter().map(|file| file.below(dir)).collect();
         }
         if choice.profiles.is_empty() {
             choice.profiles = said.profiles;
@@ -84,6 +85,7 @@ fn flatten(above: &str, table: &toml::Table, out: &mut BTreeMap<String, String>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     #[test]
     fn settings_say_what_labels_say() {

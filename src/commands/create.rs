@@ -13,7 +13,7 @@ use crate::repo::{self, Repository, SnapshotSet};
 use crate::stack::application::guard::Downtime;
 use crate::stack::application::take::state_file;
 use crate::stack::capture::{FolderOptions, capture_folder};
-use crate::stack::files::Excludes;
+use crate::stack::files::{Excludes, OwnFolders};
 use crate::stack::source::database::{Kind, summary};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -363,15 +363,15 @@ fn folder_options(
 }
 
 /// The folders that are snap's own and are never captured.
-pub(super) fn own_folders(env: &Env, repository: &Repository, root: &Path) -> Result<Vec<(u64, u64)>> {
-    let skip = env.own_folders(repository)?;
+pub(super) fn own_folders(env: &Env, repository: &Repository, root: &Path) -> Result<OwnFolders> {
+    let skip = env.own_folders(repository, root)?;
     let stat = std::fs::metadata(root).map_err(|source| Error::Path {
         operation: "open the folder",
         path: root.to_path_buf(),
         source,
     })?;
-    if skip.contains(&(stat.dev(), stat.ino())) {
-        let message = format!("{} is the repository itself", root.display());
+    if let Some(what) = skip.get(&(stat.dev(), stat.ino())) {
+        let message = format!("{} is {what}", root.display());
         return Err(Error::usage(message, "capture the folder that you want to keep"));
     }
     Ok(skip)

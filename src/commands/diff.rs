@@ -132,7 +132,7 @@ fn entries_below(
     let databases: Vec<&String> = against.manifest.sources.iter().flat_map(|source| &source.sqlite).collect();
     let mut out = Vec::new();
     let rules = against.manifest.sources.first().and_then(|source| source.rules.as_ref());
-    let options = WalkOptions::by(rules, env.own_folders(repository)?)?;
+    let options = WalkOptions::by(rules, env.own_folders(repository, root)?)?;
     walk(root, &options, &mut |event| {
         if go_on(env).is_err() {
             return ControlFlow::Break(());

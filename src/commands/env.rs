@@ -1,5 +1,7 @@
 //! What every command needs: where the repository is, who the person is, where caches lie.
 
+use super::folders::{Folders, at_home};
+use super::replicas::folders_of;
 use super::{Error, Result};
 use crate::crypto::people::{Passphrase, PersonIdentity, read_passphrase_file};
 use crate::fs::{PRIVATE_DIR, create_dir_durable};
@@ -7,6 +9,7 @@ use crate::id::RepositoryId;
 use crate::monitor::{Monitor, Warning, lock};
 use crate::repo::keys::{read_keys, unlock};
 use crate::repo::{self, Repository};
+use crate::stack::files::OwnFolders;
 use crate::store::{self, Location, Store};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,67 +22,6 @@ pub trait Prompt: Send + Sync {
 
     /// True if the person answers `question` by typing `word`; false where nobody can be asked.
     fn confirm(&self, question: &str, word: &str) -> bool;
-}
-
-/// The folders of a person, by the XDG rules.
-#[derive(Debug, Clone)]
-pub struct Folders {
-    /// For identities and settings.
-    pub config: PathBuf,
-    /// For the default repository.
-    pub data: PathBuf,
-    /// For catalogs.
-    pub cache: PathBuf,
-}
-
-impl Folders {
-    /// From the environment; where HOME is not set, as in many services, from the list of users. A user
-    /// without a home has folders below `HOMELESS`, which root alone can make: others work with
-    /// what they name, and a cache for the time being.
-    pub fn from_environment() -> Self {
-        let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = absolute("HOME").or_else(|| {
-            let user = rustix::process::getuid().as_raw();
-            home_of(user, &std::fs::read("/etc/passwd").ok()?)
-        });
-        let home = home.unwrap_or_else(|| Path::new(HOMELESS).join(rustix::process::getuid().as_raw().to_string()));
-        let folder =
-            |variable: &str, below_home: &str| absolute(variable).unwrap_or_else(|| home.join(below_home)).join("snap");
-        Self {
-            config: folder("XDG_CONFIG_HOME", ".config"),
-            data: folder("XDG_DATA_HOME", ".local/share"),
-            cache: folder("XDG_CACHE_HOME", ".cache"),
-        }
-    }
-
-    /// Where the identity lies that is made and used when none is named.
-    pub fn identity(&self) -> PathBuf {
-        self.config.join("identity.txt")
-    }
-
-    /// Where it is remembered which services stand still for a capture.
-    pub fn stopped(&self) -> PathBuf {
-        self.data.join("stopped")
-    }
-
-    /// Where the repository lies when none is named.
-    pub fn repository(&self) -> PathBuf {
-        self.data.join("repository")
-    }
-}
-
-/// Where the folders of users lie that have no home.
-const HOMELESS: &str = "/var/lib/snap";
-
-/// The home of the user number `user` by `passwd`, the content of /etc/passwd.
-fn home_of(user: u32, passwd: &[u8]) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    passwd.split(|byte| *byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        let number = std::str::from_utf8(fields.get(2)?).ok()?.parse::<u32>().ok()?;
-        let home = Path::new(std::ffi::OsStr::from_bytes(fields.get(5)?));
-        (number == user && home.is_absolute()).then(|| home.to_path_buf())
-    })
 }
 
 /// The surroundings of a command.
@@ -108,20 +50,36 @@ pub struct Env {
 
 /// The stack or replica that a command is about, and the folder that it captures, once they are known.
 #[derive(Debug, Default)]
-pub struct About(Mutex<(String, Option<PathBuf>)>);
+pub struct About(Mutex<Subject>);
+
+/// What a command is about.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    /// The stack or replica; empty for the whole repository.
+    pub name: String,
+    /// The folder that is captured.
+    pub directory: Option<PathBuf>,
+    /// What is said of its end, where that is more than the exit code tells.
+    pub message: String,
+}
 
 impl About {
     /// It is about `subject`.
     pub fn set(&self, subject: &str, directory: Option<&Path>) {
         let mut about = lock(&self.0);
-        about.0 = subject.to_owned();
+        about.name = subject.to_owned();
         if let Some(directory) = directory {
-            about.1 = Some(directory.to_path_buf());
+            about.directory = Some(directory.to_path_buf());
         }
     }
 
-    /// The subject, empty if there is none, and the folder.
-    pub fn get(&self) -> (String, Option<PathBuf>) {
+    /// It ends so.
+    pub fn say(&self, message: String) {
+        lock(&self.0).message = message;
+    }
+
+    /// What is known of it.
+    pub fn get(&self) -> Subject {
         lock(&self.0).clone()
     }
 }
@@ -179,7 +137,7 @@ impl Env {
     /// # Errors
     /// It is none that this build knows.
     pub fn place(&self, text: &str) -> Result<Location> {
-        Location::parse(text, self.endpoint.as_deref()).map_err(|error| {
+        Location::parse(&at_home(text)?, self.endpoint.as_deref()).map_err(|error| {
             Error::usage(error.to_string(), "give a path, such as /mnt/backup/snap, or s3://BUCKET/PREFIX")
         })
     }
@@ -192,22 +150,26 @@ impl Env {
         Ok(store::open(&self.location()?)?)
     }
 
-    /// The folders that are snap's own, by device and inode number: they are never captured, compared
-    /// or removed as if they were content.
+    /// The folders that are snap's own: they are never captured, compared or removed as if they were content.
+    /// They are the repository, its catalog, and its replicas, of those that the settings in `root` name, too.
     ///
     /// # Errors
     /// As [`Self::location`].
-    pub fn own_folders(&self, repository: &Repository) -> Result<Vec<(u64, u64)>> {
+    pub fn own_folders(&self, repository: &Repository, root: &Path) -> Result<OwnFolders> {
+        let replicas = folders_of(repository.catalog(), repository.id(), root);
+        let own = replicas.iter().map(|folder| (folder.as_path(), "a replica of the repository"));
         let location = self.location()?;
-        let folders = location.folder().into_iter().chain([repository.catalog().folder()]);
-        Ok(folders.filter_map(|folder| std::fs::metadata(folder).ok()).map(|s| (s.dev(), s.ino())).collect())
+        let own = own.chain([(repository.catalog().folder(), "the catalog of the repository")]);
+        // The last one counts where two are the same.
+        let own = own.chain(location.folder().map(|folder| (folder, "the repository itself")));
+        Ok(own.filter_map(|(folder, what)| Some((id_of(folder)?, what))).collect())
     }
 
     /// The files that open it, those in use and the default one, by device and inode number.
     pub fn own_keys(&self) -> Vec<(u64, u64)> {
         let default = [self.folders.identity()];
         let files = self.identities.iter().chain(&default).chain(&self.passphrase_file);
-        files.filter_map(|file| std::fs::metadata(file).ok()).map(|s| (s.dev(), s.ino())).collect()
+        files.filter_map(|file| id_of(file)).collect()
     }
 
     /// Opens the repository.
@@ -363,6 +325,11 @@ impl Env {
     }
 }
 
+/// Device and inode number.
+fn id_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok()
+}
+
 fn is_closed(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     // The home of a user who has none is often /dev/null.
@@ -382,19 +349,4 @@ pub(super) fn threads(asked: usize) -> usize {
 /// The name of this host.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::home_of;
-    use std::path::Path;
-
-    #[test]
-    fn a_home_is_found_by_the_number_of_its_user() {
-        let passwd = b"root:x:0:0:root:/root:/bin/bash\nodd\nnobody:x:65534:65534::/nonexistent:/bin/false\n\
-            web:x:33:33:caf\xe9:/var/www:/bin/sh\nrelative:x:7:7::home:/bin/sh\n";
-        assert_eq!(home_of(0, passwd).as_deref(), Some(Path::new("/root")));
-        assert_eq!(home_of(33, passwd).as_deref(), Some(Path::new("/var/www")));
-        assert_eq!([3, 7, 34].map(|user| home_of(user, passwd)), [None, None, None]);
-    }
 }

@@ -4,6 +4,7 @@
 //! command ends. Addresses and tokens are secrets, and stand in no message.
 
 use super::env::host_name;
+use super::folders::SetPath;
 use super::runs::Run;
 use super::settings::{self, parse_age};
 use super::{Error, Result};
@@ -11,7 +12,7 @@ use crate::monitor::Warning;
 use crate::web::{self, Post};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::spawn;
 use std::time::Duration;
@@ -51,7 +52,7 @@ struct Webhook {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Ntfy {
     url: String,
-    token_file: Option<PathBuf>,
+    token_file: Option<SetPath>,
     #[serde(default = "yes")]
     only_failures: bool,
 }
@@ -242,7 +243,7 @@ impl Notifier {
             settings.notify.check()?;
             let timeout = settings.notify.timeout()?;
             let file = settings.notify.ntfy.as_ref().and_then(|ntfy| ntfy.token_file.as_ref());
-            let token = file.map(|file| read_token(&dir.join(file))).transpose()?;
+            let token = file.map(|file| read_token(&file.below(dir))).transpose()?;
             Ok((settings.notify, timeout, token))
         });
         let mut problems = Vec::new();

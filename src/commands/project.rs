@@ -53,10 +53,7 @@ impl Project {
 pub fn repository_setting(dir: &Path) -> Result<(Option<String>, Option<String>)> {
     let settings = settings::read(dir)?;
     // A relative path is meant from the file's own folder.
-    let repository = settings.repository.map(|text| match Path::new(&text).is_absolute() || text.contains("://") {
-        true => text,
-        false => dir.join(text).to_string_lossy().into_owned(),
-    });
+    let repository = settings.repository.map(|text| settings::address_from(dir, text.as_str()));
     Ok((repository, settings.endpoint))
 }
 

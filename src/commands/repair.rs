@@ -73,7 +73,7 @@ fn store_again(env: &Env, repository: &Repository, folder: &Path, wanted: &HashS
         name: folder.display().to_string(),
         exclude: Excludes::default(),
         one_file_system: false,
-        skip: env.own_folders(repository).unwrap_or_default(),
+        skip: env.own_folders(repository, folder).unwrap_or_default(),
         // None is there: every file is read.
         state: repository.catalog().folder().join(name),
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(crate::limits::WORKERS_MAX),

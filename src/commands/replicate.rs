@@ -1,8 +1,9 @@
 //! `snap replicate`: a copy of the repository elsewhere, kept up to date.
 
+use super::replicas::{Told, catalog_of, remember};
 use super::settings::Settings;
 use super::{Env, Error, Result};
-use crate::catalog::{Catalog, Place};
+use crate::catalog::Catalog;
 use crate::crypto::secrets::Role;
 use crate::id::SnapshotId;
 use crate::repo::config::Config;
@@ -12,6 +13,7 @@ use crate::repo::{self, read_config_bytes};
 use crate::store::{self, Key, Kind, Location, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A place for a copy.
@@ -27,6 +29,22 @@ pub struct Target {
     pub bytes_per_second: Option<u64>,
     /// Read back what is copied.
     pub verify: bool,
+    /// True if `snap.toml` names it.
+    pub named: bool,
+}
+
+impl Target {
+    /// The place that it names.
+    ///
+    /// # Errors
+    /// Its address is none.
+    pub fn place(&self, env: &Env) -> Result<Location> {
+        match &self.endpoint {
+            Some(endpoint) => Location::parse(&self.address, Some(endpoint))
+                .map_err(|error| Error::usage(error.to_string(), "see [replica.NAME] in snap.toml")),
+            None => env.place(&self.address),
+        }
+    }
 }
 
 /// What became of one replica.
@@ -34,8 +52,11 @@ pub struct Target {
 pub struct Replica {
     /// Its name.
     pub name: String,
-    /// Its address.
+    /// Its whole address.
     pub address: String,
+    /// Where the repository is.
+    #[serde(skip)]
+    pub repository: String,
     /// What was done.
     #[serde(flatten)]
     pub report: ReplicateReport,
@@ -44,75 +65,61 @@ pub struct Replica {
     pub newest_here: Option<String>,
     /// The same of the newest snapshot that the replica has, after it.
     pub newest_there: Option<String>,
+    /// Snapshots that it has and this repository does not have; those that it has removed do not count, where an
+    /// owner's key is at hand that can tell.
+    pub only_there: u64,
+    /// When the newest of these was made, if that is known.
+    pub newest_only_there: Option<String>,
 }
-
-/// What this machine remembers of a replica.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LastReplication {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub address: String,
-    /// When it last ended well, in seconds since 1970.
-    pub at: i64,
-    /// Snapshots that it has.
-    pub snapshots: u64,
-    /// Snapshots that it lacks, and objects that could not be copied.
-    pub lacks: u64,
-    /// When what had been copied was last read back, in seconds since 1970.
-    #[serde(default)]
-    pub verified: Option<i64>,
-    /// The ids of the snapshots that are here and there.
-    #[serde(default)]
-    pub ids: Vec<SnapshotId>,
-    /// The ids of those that it has removed by its own retention.
-    #[serde(default)]
-    pub left_out: Vec<SnapshotId>,
-}
-
-const KEPT: &str = "replicas";
 
 /// The replicas that are meant: one by name or address, or all of `snap.toml`.
 ///
 /// # Errors
-/// None is named, or `all` and there are none.
-pub fn targets(settings: &Settings, named: Option<&str>, all: bool) -> Result<Vec<Target>> {
-    let known = || settings.replicas();
+/// None is named, none has that name, or `all` and there are none.
+pub fn targets(env: &Env, settings: &Settings, named: Option<&str>, all: bool) -> Result<Vec<Target>> {
+    let known = settings.replicas(Path::new("."))?;
     match (named, all) {
-        (Some(text), false) => match known()?.into_iter().find(|target| target.name == text) {
-            Some(target) => Ok(vec![target]),
-            None => Ok(vec![Target {
-                name: text.to_owned(),
-                address: text.to_owned(),
-                endpoint: None,
-                bytes_per_second: None,
-                verify: false,
-            }]),
-        },
-        (None, true) => match known()? {
-            none if none.is_empty() => Err(Error::usage(
-                "there is no replica in snap.toml",
-                "add [replica.NAME] with url = \"…\", or give a place",
-            )),
-            several => Ok(several),
-        },
+        (Some(text), false) => one(env, known, text).map(|target| vec![target]),
+        (None, true) if known.is_empty() => Err(Error::usage(
+            "there is no replica in snap.toml",
+            "add [replica.NAME] with url = \"…\", or give a place",
+        )),
+        (None, true) => Ok(known),
         _ => Err(Error::usage("it is not said where to", "give a place, a name from snap.toml, or --all")),
     }
+}
+
+fn one(env: &Env, known: Vec<Target>, text: &str) -> Result<Target> {
+    if let Some(target) = known.iter().find(|target| target.name == text) {
+        return Ok(target.clone());
+    }
+    // A slip of the fingers must not make a new replica beside the one that is meant.
+    if !known.is_empty() && !text.contains(['/', ':']) && !text.starts_with(['.', '~']) {
+        let names: Vec<&str> = known.iter().map(|target| target.name.as_str()).collect();
+        let message = format!("snap.toml names no replica “{text}”, but {}", names.join(", "));
+        return Err(Error::usage(message, format!("give one of these names; write ./{text} for a folder")));
+    }
+    let address = env.place(text)?.whole_address();
+    let same = |target: &Target| target.place(env).is_ok_and(|place| place.whole_address() == address);
+    Ok(known.into_iter().find(same).unwrap_or_else(|| Target {
+        name: address.clone(),
+        address,
+        endpoint: None,
+        bytes_per_second: None,
+        verify: false,
+        named: false,
+    }))
 }
 
 /// Brings one replica up to date.
 ///
 /// # Errors
-/// There is no repository, the replica is another one or the same place, or it cannot be written.
+/// There is no repository, the replica is another one or not apart from it, or it cannot be written.
 pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Result<Replica> {
     let from = env.store()?;
-    let place = match &target.endpoint {
-        Some(endpoint) => Location::parse(&target.address, Some(endpoint))
-            .map_err(|error| Error::usage(error.to_string(), "see [replica.NAME] in snap.toml"))?,
-        None => env.place(&target.address)?,
-    };
+    let place = target.place(env)?;
     let id = Config::decode(&from.address(), &read_config_bytes(&*from)?)?.repository;
-    refuse_same(&env.location()?, &place)?;
+    refuse_inside(&env.location()?, &place)?;
     let to = store::open(&place)?;
     let prepare = || -> repo::Result<()> { Ok(to.prepare()?) };
     refuse_foreign(&*to)?;
@@ -122,40 +129,53 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
         leave_out: left_out(env, &from, &to).unwrap_or_default(),
     };
     let report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
-    let cache = env.cache_folder(id)?.join(id.to_string());
-    let place = Place { address: from.address(), bytes: from.body() };
+    let extra = only_there(env, &from, &to, &report.ids_only_there);
     // What is remembered is for `status`; the copy is what counts.
-    let catalog = Catalog::open(&cache, id, place).ok();
+    let catalog = catalog_of(env, &*from, id).ok();
     let times = catalog.as_ref().map(times).unwrap_or_default();
     let newest = |ids: &[SnapshotId]| {
         let known: Option<Vec<&String>> = ids.iter().map(|id| times.get(id)).collect();
         known.and_then(|times| times.into_iter().max().cloned())
     };
-    let (newest_here, newest_there) = (newest(&report.ids), newest(&report.ids_there));
+    let all_there = [report.ids_there.as_slice(), &report.ids_only_there].concat();
+    let done = Replica {
+        name: target.name.clone(),
+        address: place.whole_address(),
+        repository: env.location()?.whole_address(),
+        newest_here: newest(&report.ids),
+        newest_there: newest(&all_there),
+        only_there: extra.len() as u64,
+        newest_only_there: newest(&extra),
+        report,
+    };
     if let Some(catalog) = &catalog {
-        remember(catalog, target, &report, &options.leave_out);
+        let told = Told {
+            target,
+            address: &done.address,
+            report: &done.report,
+            left_out: &options.leave_out,
+            only_there: done.only_there,
+            newest_only_there: done.newest_only_there.as_ref(),
+        };
+        remember(catalog, &told);
     }
-    Ok(Replica { name: target.name.clone(), address: target.address.clone(), report, newest_here, newest_there })
+    Ok(done)
 }
 
-fn remember(catalog: &Catalog, target: &Target, report: &ReplicateReport, left_out: &LeaveOut) {
-    let now = jiff::Timestamp::now().as_second();
-    let mut all = last_replications(catalog);
-    let before = all.iter().position(|one| one.name == target.name).map(|at| all.remove(at));
-    let read_back = (report.verified > 0 && report.replica_damaged.is_empty()).then_some(now);
-    all.push(LastReplication {
-        name: target.name.clone(),
-        address: target.address.clone(),
-        at: now,
-        snapshots: report.replica_snapshots,
-        lacks: report.behind + report.damaged.len() as u64 + report.replica_damaged.len() as u64,
-        verified: read_back.or(before.and_then(|before| before.verified)),
-        ids: report.ids_there.clone(),
-        left_out: left_out.snapshots.iter().copied().collect(),
-    });
-    if let Ok(text) = serde_json::to_vec(&all) {
-        let _ = catalog.set_value(KEPT, &text);
+/// Of the snapshots `ids`, which the replica has and the repository has not, those that the repository has not
+/// removed itself: it may be an old copy of what it was. With a key at hand their times are learnt.
+fn only_there(env: &Env, from: &Arc<dyn Store>, to: &Arc<dyn Store>, ids: &[SnapshotId]) -> Vec<SnapshotId> {
+    if ids.is_empty() {
+        return Vec::new();
     }
+    let read = |store: &Arc<dyn Store>| env.open_silently(store).ok()?.snapshots().ok();
+    let removed = read(from).map(|set| set.removed).unwrap_or_default();
+    let extra: Vec<SnapshotId> = ids.iter().copied().filter(|id| !removed.contains_key(id)).collect();
+    if !extra.is_empty() {
+        // The catalog remembers their times then; without a key they stay unknown.
+        let _ = read(to);
+    }
+    extra
 }
 
 /// When the snapshots were made that this machine has read.
@@ -167,12 +187,6 @@ fn times(catalog: &Catalog) -> HashMap<SnapshotId, String> {
     let rows = catalog.snapshots().unwrap_or_default().into_iter();
     let known = rows.filter_map(|row| Some((row.id, serde_json::from_slice::<Head>(&row.manifest).ok()?.time)));
     known.collect()
-}
-
-/// What this machine remembers of replicas.
-pub fn last_replications(catalog: &Catalog) -> Vec<LastReplication> {
-    let kept = catalog.value(KEPT).ok().flatten();
-    kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// What the replica has removed by a retention of its own; `None` if that cannot be known: without an owner's key,
@@ -192,23 +206,26 @@ fn left_out(env: &Env, from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Option<Lea
     open(from)?.leave_out(&removed).ok()
 }
 
-fn refuse_same(from: &Location, to: &Location) -> Result<()> {
-    let same = match (from, to) {
-        (Location::Folder(a), Location::Folder(b)) => {
-            matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-        }
-        (a, b) => a == b,
+/// One fire must not take both, and neither may be copied into itself.
+fn refuse_inside(from: &Location, to: &Location) -> Result<()> {
+    let message = match (to.is_within(from), from.is_within(to)) {
+        (true, true) => "the replica is the repository itself".to_owned(),
+        (true, false) => format!("{to} lies inside the repository {from}"),
+        (false, true) => format!("the repository {from} lies inside {to}"),
+        (false, false) => return Ok(()),
     };
-    match same {
-        true => Err(Error::usage("the replica is the repository itself", "give another place")),
-        false => Ok(()),
-    }
+    Err(Error::usage(message, "give another place"))
 }
 
 /// A place with something in it that is no repository is not taken over.
 fn refuse_foreign(to: &dyn Store) -> Result<()> {
+    let config = read_config_bytes(to);
+    if let Err(repo::Error::NotARepository { address }) = config {
+        let message = format!("{address} is a file, or lies below one: no replica can be there");
+        return Err(Error::usage(message, "give a folder, or one that does not exist yet"));
+    }
     match to.stranger() {
-        Ok(Some(name)) if read_config_bytes(to).is_err() => Err(Error::usage(
+        Ok(Some(name)) if config.is_err() => Err(Error::usage(
             format!("{} is not empty: it has {name}", to.address()),
             "give an empty place, or one that does not exist yet",
         )),

@@ -7,8 +7,8 @@ use crate::fs::create_dir_durable;
 use crate::repo::manifest::{SourceEntry, SourceKind};
 use crate::repo::select::Scope;
 use crate::repo::{Repository, Snapshot};
-use crate::stack::files::Difference;
 use crate::stack::files::unfinished::UNFINISHED_PREFIX;
+use crate::stack::files::{Difference, OwnFolders};
 use crate::stack::restore::{FolderRestore, Lost, Restored, restore_folder};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
     }
     let source = files_source(snapshot)?;
     let target = choose_target(snapshot, source, options)?;
-    let keep = env.own_folders(repository)?;
+    let keep = env.own_folders(repository, &target)?;
     refuse_own_folder(&target, &keep)?;
     if options.exact && !snapshot.manifest.complete {
         let id = snapshot.id.short();
@@ -90,7 +90,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
     }
     repository.require_owner("read what snapshots hold")?;
-    let folder = folder_restore(options, [keep, env.own_keys()].concat())?;
+    let folder = folder_restore(options, keep.into_keys().chain(env.own_keys()).collect())?;
     if !folder.only.is_empty() {
         let absent = absent(&mut open_reader(repository, snapshot)?, source, &folder.only)?;
         refuse_absent(&absent, &snapshot.id.short())?;
@@ -236,7 +236,7 @@ fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOpt
                 path: target.clone(),
                 source,
             })?;
-            let real = real_path(&target);
+            let real = crate::fs::real_path(&target);
             if !options.in_place && here && root.is_dir() && real.starts_with(&root) {
                 let message =
                     format!("{} lies inside {}, which the snapshot was taken of", target.display(), source.root);
@@ -266,35 +266,16 @@ fn choose_target(snapshot: &Snapshot, source: &SourceEntry, options: &RestoreOpt
     }
 }
 
-/// Nothing may be restored over the repository itself, or into it.
-pub(super) fn refuse_own_folder(target: &Path, own: &[(u64, u64)]) -> Result<()> {
+/// Nothing may be restored over a folder of snap's own, or into it.
+pub(super) fn refuse_own_folder(target: &Path, own: &OwnFolders) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
-    let real = real_path(target);
-    let inside =
-        real.ancestors().any(|folder| std::fs::metadata(folder).is_ok_and(|s| own.contains(&(s.dev(), s.ino()))));
-    if inside {
-        let message = format!("{} is the repository itself, or lies inside it", target.display());
+    let real = crate::fs::real_path(target);
+    let own_of = |folder: &Path| own.get(&std::fs::metadata(folder).map(|s| (s.dev(), s.ino())).ok()?);
+    if let Some(what) = real.ancestors().find_map(own_of) {
+        let message = format!("{} is {what}, or lies inside it", target.display());
         return Err(Error::usage(message, "give a folder outside of it"));
     }
     Ok(())
-}
-
-/// The path with the links of its existing part resolved.
-fn real_path(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    let mut at = path;
-    loop {
-        if let Ok(real) = std::fs::canonicalize(at) {
-            return rest.iter().rev().fold(real, |path, name| path.join(name));
-        }
-        match (at.file_name(), at.parent()) {
-            (Some(name), Some(parent)) => {
-                rest.push(name.to_owned());
-                at = parent;
-            }
-            _ => return path.to_path_buf(),
-        }
-    }
 }
 
 pub(super) fn prepare_target(target: &Path, in_place: bool) -> Result<()> {

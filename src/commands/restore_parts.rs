@@ -44,13 +44,15 @@ pub(super) fn restore_parts(
         path: target.to_path_buf(),
         source,
     })?;
-    let keep = env.own_folders(repository)?;
+    let keep = env.own_folders(repository, &target)?;
     refuse_own_folder(&target, &keep)?;
     let parts = select(snapshot, options)?;
     repository.require_owner("read what snapshots hold")?;
     prepare_target(&target, false)?;
-    let folder =
-        folder_restore(&RestoreOptions { paths: Vec::new(), ..options.clone() }, [keep, env.own_keys()].concat())?;
+    let folder = folder_restore(
+        &RestoreOptions { paths: Vec::new(), ..options.clone() },
+        keep.into_keys().chain(env.own_keys()).collect(),
+    )?;
     let mut all = Restored::default();
     for Part { source, place, only } in parts {
         let at = target.join(&place);

@@ -49,14 +49,13 @@ fn folder(env: &Env) -> PathBuf {
     env.folders.data.join("runs")
 }
 
-fn file_of(env: &Env, run: &Run) -> PathBuf {
-    let key = [&run.repository, &run.command, &run.subject].map(String::as_str).join("\0");
-    folder(env).join(&blake3::hash(key.as_bytes()).to_hex().as_str()[..32])
+fn name_of(repository: &str, command: &str, subject: &str) -> String {
+    blake3::hash([repository, command, subject].join("\0").as_bytes()).to_hex().as_str()[..32].to_owned()
 }
 
 /// Remembers a run.
 pub fn note(env: &Env, mut run: Run) {
-    let path = file_of(env, &run);
+    let path = folder(env).join(name_of(&run.repository, &run.command, &run.subject));
     let before = read(&path);
     run.last_good = if run.is_good() { Some(run.at) } else { before.and_then(|before| before.last_good) };
     let mut end = run.message.len().min(MESSAGE_BYTES_MAX);
@@ -79,6 +78,11 @@ fn write(path: &Path, run: &Run) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&staged);
     }
     written
+}
+
+/// Remembers nothing any more of a command and subject.
+pub(super) fn forget(env: &Env, repository: &str, command: &str, subject: &str) {
+    let _ = std::fs::remove_file(folder(env).join(name_of(repository, command, subject)));
 }
 
 fn read(path: &Path) -> Option<Run> {

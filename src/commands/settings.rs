@@ -1,6 +1,7 @@
 //! `snap.toml`: what is the same each time, beside the stack or where the command is given.
 
 use super::compose_settings::ComposeSettings;
+use super::folders::SetPath;
 use super::notify::Notify;
 use super::replicate::Target;
 use super::schedule::Schedule;
@@ -18,7 +19,7 @@ pub const FILE: &str = "snap.toml";
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The repository: a path, from the file's own folder on if it is relative.
-    pub repository: Option<String>,
+    pub repository: Option<SetPath>,
     /// The server of buckets, such as `https://minio.example:9000`.
     pub endpoint: Option<String>,
     /// Which snapshots to keep.
@@ -40,7 +41,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct ReplicaSettings {
     /// Its address.
-    url: String,
+    url: SetPath,
     /// The server of the bucket there.
     endpoint: Option<String>,
     /// At most so much a second, such as `5MB`.
@@ -56,19 +57,20 @@ impl Settings {
         !self.replica.is_empty()
     }
 
-    /// The replicas, by name.
+    /// The replicas, by name, of the settings in `dir`.
     ///
     /// # Errors
     /// A limit is none.
-    pub fn replicas(&self) -> Result<Vec<Target>> {
+    pub fn replicas(&self, dir: &Path) -> Result<Vec<Target>> {
         let one = |(name, settings): (&String, &ReplicaSettings)| {
             let bytes_per_second = settings.limit.as_deref().map(parse_bytes).transpose()?;
             Ok(Target {
                 name: name.clone(),
-                address: settings.url.clone(),
+                address: address_from(dir, settings.url.as_str()),
                 endpoint: settings.endpoint.clone(),
                 bytes_per_second,
                 verify: settings.verify,
+                named: true,
             })
         };
         self.replica.iter().map(one).collect()
@@ -122,6 +124,14 @@ pub fn read(dir: &Path) -> Result<Settings> {
         Err(source) => return Err(Error::Path { operation: "read", path, source }),
     };
     toml::from_str(&text).map_err(|error| Error::Settings { path, message: without_addresses(error.message()) })
+}
+
+/// The address `text` that the settings in `dir` name: a relative path is meant from there on.
+pub fn address_from(dir: &Path, text: &str) -> String {
+    match Path::new(text).is_absolute() || text.contains("://") {
+        true => text.to_owned(),
+        false => dir.join(text).to_string_lossy().into_owned(),
+    }
 }
 
 /// Addresses in this file may be secrets: a message about them says only that there was one.

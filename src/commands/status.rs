@@ -1,7 +1,8 @@
 //! `snap status`: how far back, how sound, what to worry about next.
 
 use super::env::host_name;
-use super::replicate::{LastReplication, last_replications};
+use super::replicas::{self, LastReplication, last_replications};
+use super::runnable::word;
 use super::runs::{self, Run};
 use super::status_advice::{Known, advice};
 use super::{Env, Result, settings};
@@ -69,6 +70,15 @@ pub struct ReplicaStatus {
     pub lag_seconds: Option<i64>,
     /// Snapshots here that it does not have.
     pub behind: u64,
+    /// Objects that were damaged there.
+    pub damaged_there: u64,
+    /// Snapshots that it has and this repository neither has nor has removed.
+    pub only_there: u64,
+    /// False if it is a folder that is not there now.
+    pub is_there: bool,
+    /// The command that brings it up to date.
+    #[serde(skip)]
+    pub command: String,
 }
 
 /// Something to see to.
@@ -151,7 +161,7 @@ pub fn status(env: &Env, repository: &Repository) -> Result<StatusReport> {
         last_check_found_damage: damage,
         share_read: if stored == 0 { 1.0 } else { read as f64 / stored as f64 },
         oldest_reading_seconds: oldest,
-        replicas: replicas(repository, &set),
+        replicas: replicas(env, repository, &set),
         runs,
         advice: Vec::new(),
     };
@@ -222,20 +232,41 @@ fn directory_of(snapshot: &Snapshot) -> Option<PathBuf> {
     Some(PathBuf::from(directory)).filter(|path| path.is_dir())
 }
 
-fn replicas(repository: &Repository, set: &SnapshotSet) -> Vec<ReplicaStatus> {
+fn replicas(env: &Env, repository: &Repository, set: &SnapshotSet) -> Vec<ReplicaStatus> {
     let newest = |there: &dyn Fn(&Snapshot) -> bool| {
         let times = set.snapshots.iter().filter(|s| there(s)).map(|s| s.manifest.time.as_str());
         times.max().map(str::to_owned)
     };
+    let named = replicas::named_here();
     let one = |last: LastReplication| {
+        let name = replicas::name_of(&named, env, &last.address);
         let ids: HashSet<SnapshotId> = last.ids.iter().copied().collect();
-        let (newest_here, newest_there) = (newest(&|_| true), newest(&|s| ids.contains(&s.id)));
+        let newest_here = newest(&|_| true);
+        let newest_there = newest(&|s| ids.contains(&s.id)).max(last.newest_only_there.clone());
         let seconds = |time: &Option<String>| time.as_deref().and_then(seconds_of);
-        let lag_seconds = seconds(&newest_here).zip(seconds(&newest_there)).map(|(here, there)| here - there);
+        let lag_seconds = seconds(&newest_here).zip(seconds(&newest_there)).map(|(here, there)| (here - there).max(0));
         let known = |s: &&Snapshot| ids.contains(&s.id) || last.left_out.contains(&s.id);
         let behind = set.snapshots.iter().filter(|s| !known(s)).count() as u64;
-        let LastReplication { name, address, at, snapshots, lacks, verified, .. } = last;
-        ReplicaStatus { name, address, at, snapshots, lacks, verified, newest_there, newest_here, lag_seconds, behind }
+        let command = format!("snap replicate {}", word(name.unwrap_or(&last.address)));
+        // The name may be another place's by now.
+        let taken = named.iter().any(|target| target.name == last.name);
+        let old_name = if taken { last.address.clone() } else { last.name };
+        ReplicaStatus {
+            name: name.map_or(old_name, str::to_owned),
+            is_there: replicas::is_there(&last.address),
+            address: last.address,
+            at: last.at,
+            snapshots: last.snapshots,
+            lacks: last.lacks,
+            verified: last.verified,
+            newest_there,
+            newest_here,
+            lag_seconds,
+            behind,
+            damaged_there: last.damaged_there,
+            only_there: last.only_there,
+            command,
+        }
     };
     last_replications(repository.catalog()).into_iter().map(one).collect()
 }

@@ -6,8 +6,10 @@
 use super::Env;
 use super::env::host_name;
 use super::rollback_resume::interrupted;
+use super::runnable::word;
 use super::runs::Run;
 use super::schedule::is_installed;
+use super::settings;
 use super::status::{Advice, ReplicaStatus, StackStatus, StatusReport};
 use crate::repo::keys::read_keys;
 use crate::repo::{Repository, SnapshotSet};
@@ -46,7 +48,7 @@ pub(super) fn advice(known: &Known<'_>) -> Vec<Advice> {
     for project in interrupted(known.env) {
         out.push(urgent(
             format!("a restore of {project} was interrupted"),
-            format!("snap restore --resume --stack {project}, or --abort"),
+            format!("snap restore --resume --stack {}, or --abort", word(&project)),
         ));
     }
     let lost = known.set.unreadable.len() + known.set.vanished.len();
@@ -60,7 +62,7 @@ pub(super) fn advice(known: &Known<'_>) -> Vec<Advice> {
     out.extend(report.stacks.iter().filter_map(|stack| of_schedule(known.env, stack)));
     out.extend(report.runs.iter().filter_map(|run| of_run(known, run)));
     out.extend(of_check(known));
-    out.extend(report.replicas.iter().filter_map(|replica| of_replica(replica, known.now)));
+    out.extend(report.replicas.iter().flat_map(|replica| of_replica(known, replica)));
     out.extend(of_place(known));
     out.extend(of_keys(known));
     out.extend(of_restores(known));
@@ -68,7 +70,7 @@ pub(super) fn advice(known: &Known<'_>) -> Vec<Advice> {
 }
 
 fn of_stack(stack: &StackStatus) -> Option<Advice> {
-    let list = format!("snap list --stack {}", stack.stack);
+    let list = format!("snap list --stack {}", word(&stack.stack));
     match (stack.newest_is_incomplete, &stack.newest_complete) {
         (true, _) => Some(urgent(format!("the newest snapshot of {} is incomplete", stack.stack), list)),
         (false, None) => Some(urgent(format!("{} has no complete snapshot", stack.stack), list)),
@@ -82,11 +84,11 @@ fn of_schedule(env: &Env, stack: &StackStatus) -> Option<Advice> {
     if let Some(age) = stack.newest_complete_age_seconds.filter(|_| stack.late) {
         let (age, each) = (span(age), span(each));
         let message = format!("the newest snapshot of {} is {age} old, and one is due each {each}", stack.stack);
-        return Some(urgent(message, format!("snap schedule show {}", directory.display())));
+        return Some(urgent(message, format!("snap schedule show {}", word(&directory.display().to_string()))));
     }
     let message = format!("the schedule of {} is not installed", stack.stack);
     let installed = is_installed(env, directory);
-    (!installed).then(|| wise(message, format!("snap schedule install {}", directory.display())))
+    (!installed).then(|| wise(message, format!("snap schedule install {}", word(&directory.display().to_string()))))
 }
 
 fn span(seconds: i64) -> String {
@@ -112,18 +114,40 @@ fn of_run(known: &Known<'_>, run: &Run) -> Option<Advice> {
     if run.is_good() || told || made_since || known.now - run.at > FAILURE_AGE_MAX {
         return None;
     }
+    if run.command == "replicate" && is_told_elsewhere(known, run) {
+        return None;
+    }
     let subject = if run.subject.is_empty() { String::new() } else { format!(" of {}", run.subject) };
     let age = span((known.now - run.at).max(0));
     let message = format!("the last {}{subject} failed {age} ago: {}", run.command, run.message);
     let command = match run.command.as_str() {
-        "create" => format!("snap create {}", run.directory.display()),
-        "replicate" if !run.subject.is_empty() => format!("snap replicate {}", run.subject),
-        "restore" => format!("snap log --last --stack {}", run.subject),
+        "create" => format!("snap create {}", word(&run.directory.display().to_string())),
+        "replicate" if run.subject.is_empty() => "snap replicate --all".to_owned(),
+        "replicate" => format!("snap replicate {}", word(&run.subject)),
+        "restore" => format!("snap log --last --stack {}", word(&run.subject)),
         other => format!("snap {other}"),
     };
     // What has never worked, or waits for another, may have been an attempt.
-    let attempt = run.exit_code == 5 || (run.command == "replicate" && run.last_good.is_none()) || run.exit_code == 6;
+    let once = run.command == "replicate" && run.last_good.is_none() && !is_named(run);
+    let attempt = matches!(run.exit_code, 5 | 6) || once;
     Some(if attempt { wise(message, command) } else { urgent(message, command) })
+}
+
+/// Whether the settings where it was given name the replica that it was about, or any if it was about all.
+fn is_named(run: &Run) -> bool {
+    let replicas = settings::read(&run.directory).map(|settings| settings.replica).unwrap_or_default();
+    if run.subject.is_empty() { !replicas.is_empty() } else { replicas.contains_key(&run.subject) }
+}
+
+/// True if another run says it better: of all replicas one by one, or if the replica is not wanted any more.
+fn is_told_elsewhere(known: &Known<'_>, run: &Run) -> bool {
+    let is_address = run.subject.contains(['/', ':']);
+    let one_by_one = || {
+        let begun = run.at - i64::try_from(run.seconds).unwrap_or(0);
+        let mut others = known.report.runs.iter().filter(|other| other.command == "replicate");
+        others.any(|other| !other.subject.is_empty() && other.at >= begun)
+    };
+    if run.subject.is_empty() { one_by_one() } else { !is_address && !is_named(run) }
 }
 
 fn of_check(known: &Known<'_>) -> Option<Advice> {
@@ -143,21 +167,41 @@ fn of_check(known: &Known<'_>) -> Option<Advice> {
     }
 }
 
-fn of_replica(replica: &ReplicaStatus, now: i64) -> Option<Advice> {
-    let command = format!("snap replicate {}", replica.name);
-    if replica.lacks > 0 {
-        Some(urgent(format!("the replica {} lacks something or is damaged", replica.name), command))
-    } else if now - replica.at > REPLICA_AGE_MAX {
-        let days = (now - replica.at) / DAY_SECONDS;
+fn of_replica(known: &Known<'_>, replica: &ReplicaStatus) -> Vec<Advice> {
+    let mut out = Vec::new();
+    let (name, there) = (&replica.name, word(&replica.address));
+    if replica.damaged_there > 0 {
+        // A replication replaces nothing that is there.
+        let here = known.env.location().map(|place| place.whole_address()).unwrap_or_default();
+        let command = format!("snap repair --repo {there} --from {}", word(&here));
+        out.push(urgent(format!("the replica {name} is damaged"), command));
+    } else if replica.lacks > 0 {
+        out.push(urgent(format!("the replica {name} lacks what is damaged here"), "snap check --read-data"));
+    }
+    if replica.only_there > 0 {
+        let message = format!(
+            "the replica {name} has {} snapshots that are not here: this repository may be an old copy",
+            replica.only_there
+        );
+        out.push(wise(message, format!("snap list --repo {there}")));
+    }
+    let age = known.now - replica.at;
+    if age > REPLICA_AGE_MAX && replica.lacks == 0 {
         let behind = match replica.behind {
             0 => String::new(),
             n => format!(" and lacks {n} snapshots"),
         };
-        let message = format!("the replica {} was last brought up to date {days} days ago{behind}", replica.name);
-        Some(wise(message, command))
-    } else {
-        None
+        let (gone, command) = match replica.is_there {
+            true => ("", replica.command.clone()),
+            false => (", and is not there now", format!("{}, or with --drop if it is gone for good", replica.command)),
+        };
+        let days = age / DAY_SECONDS;
+        out.push(wise(
+            format!("the replica {name} was last brought up to date {days} days ago{behind}{gone}"),
+            command,
+        ));
     }
+    out
 }
 
 /// One fire, one thief or one typing mistake must not take the application and its snapshots.
@@ -199,5 +243,5 @@ fn of_restores(known: &Known<'_>) -> Option<Advice> {
     let never: Vec<&str> = own.filter(|stack| stack.last_restore.is_none()).map(|stack| stack.stack.as_str()).collect();
     let first = never.first()?;
     let message = format!("never restored from here: {}", never.join(", "));
-    Some(wise(message, format!("snap restore latest --stack {first} --target DIR")))
+    Some(wise(message, format!("snap restore latest --stack {} --target DIR", word(first))))
 }

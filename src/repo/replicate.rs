@@ -87,6 +87,9 @@ pub struct ReplicateReport {
     /// Those of them that the replica has, after it.
     #[serde(skip)]
     pub ids_there: Vec<SnapshotId>,
+    /// Snapshots of the replica that the source does not have.
+    #[serde(skip)]
+    pub ids_only_there: Vec<SnapshotId>,
 }
 
 impl ReplicateReport {
@@ -143,7 +146,13 @@ pub fn replicate(
     let mut report = copy.report;
     let there = list(to, Kind::Snapshot)?;
     report.replica_snapshots = there.len() as u64;
-    for key in listed.get(&Kind::Snapshot).into_iter().flat_map(HashMap::keys) {
+    let none = HashMap::new();
+    let here = listed.get(&Kind::Snapshot).unwrap_or(&none);
+    for key in there.keys().filter(|key| !here.contains_key(*key)) {
+        let Key::Object(_, name) = key else { continue };
+        report.ids_only_there.push(SnapshotId(*name));
+    }
+    for key in here.keys() {
         let Key::Object(_, name) = key else { continue };
         report.ids.push(SnapshotId(*name));
         match there.contains_key(key) {

@@ -56,10 +56,35 @@ impl Location {
 
     /// Its name, the same for each way of spelling it; also of a folder that is not there now.
     pub fn settled(&self) -> String {
-        let Self::Folder(path) = self else { return self.to_string() };
-        let beside = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-        let settled = path.canonicalize().ok().or_else(beside);
-        settled.as_ref().unwrap_or(path).display().to_string()
+        match self {
+            Self::Folder(path) => crate::fs::real_path(path).display().to_string(),
+            Self::Bucket(_) => self.to_string(),
+        }
+    }
+
+    /// An address that names it and nothing else, wherever it is read: with the server of a bucket.
+    pub fn whole_address(&self) -> String {
+        let Self::Bucket(bucket) = self else { return self.settled() };
+        let named = [("endpoint", &bucket.endpoint), ("region", &bucket.region)];
+        let said = named.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)));
+        let said = said.collect::<Vec<_>>().join("&");
+        if said.is_empty() { bucket.to_string() } else { format!("{bucket}?{said}") }
+    }
+
+    /// True if it is `other`, or lies inside it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(inner), Self::Folder(outer)) => {
+                crate::fs::real_path(inner).starts_with(crate::fs::real_path(outer))
+            }
+            (Self::Bucket(inner), Self::Bucket(outer)) => {
+                let behind = inner.prefix.strip_prefix(&outer.prefix);
+                let below =
+                    behind.is_some_and(|rest| rest.is_empty() || outer.prefix.is_empty() || rest.starts_with('/'));
+                below && (&inner.name, &inner.endpoint) == (&outer.name, &outer.endpoint)
+            }
+            _ => false,
+        }
     }
 
     /// The folder, if it is one.
@@ -154,6 +179,26 @@ mod tests {
         assert_eq!(own.endpoint.as_deref(), Some("https://s3.example"));
         assert_eq!(own.region.as_deref(), Some("eu-1"));
         assert_eq!(own.to_string(), "s3://vault/x");
+    }
+
+    #[test]
+    fn a_place_inside_another_one_is_told() {
+        let within = |inner: &str, outer: &str| {
+            let place = |text: &str| Location::parse(text, None).unwrap();
+            place(inner).is_within(&place(outer))
+        };
+        for (inner, outer) in
+            [("s3://b/x", "s3://b"), ("s3://b/x/y", "s3://b/x"), ("/r/y", "/r"), ("s3://b/x", "s3://b/x/")]
+        {
+            assert!(within(inner, outer), "{inner} {outer}");
+        }
+        for (inner, outer) in [("s3://b/xy", "s3://b/x"), ("s3://b", "s3://b/x"), ("/ry", "/r"), ("s3://c/x", "s3://b")]
+        {
+            assert!(!within(inner, outer), "{inner} {outer}");
+        }
+        assert!(!within("s3://b/x?endpoint=http://one", "s3://b"));
+        let place = Location::parse("s3://b/x?region=eu", Some("http://one/")).unwrap();
+        assert_eq!(Location::parse(&place.whole_address(), None).unwrap(), place);
     }
 
     #[test]

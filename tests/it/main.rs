@@ -37,6 +37,7 @@ mod refusal;
 mod refusals;
 mod repack;
 mod repair;
+mod replicas;
 mod replicate;
 mod restore;
 mod rollback;

@@ -88,12 +88,12 @@ fn places_are_named_in_the_settings() {
     let text = "[replica.a-wall]\nurl = \"wall/x\"\n[replica.near]\nurl = \"near\"\n";
     fs::write(sandbox.path("snap.toml"), text).expect("a file");
     capture(&sandbox, 4);
-    let run = sandbox.must("replicate --all", exit::NO_REPOSITORY);
-    assert!(run.stderr.contains("a-wall"), "{run}");
+    let run = sandbox.must("replicate --all", exit::USAGE);
+    assert!(run.stdout.contains("a-wall"), "{run}");
     assert_eq!(files(&sandbox.repo()), files(&sandbox.path("near")));
     // What limits the rate limits it.
     let begun = std::time::Instant::now();
-    sandbox.must("replicate slow --limit 200KB", exit::DONE);
+    sandbox.must("replicate ./slow --limit 200KB", exit::DONE);
     assert!(begun.elapsed().as_millis() >= 1000, "{:?}", begun.elapsed());
 }
 

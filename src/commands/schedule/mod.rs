@@ -14,6 +14,7 @@ mod when;
 pub use when::When;
 
 use super::env::host_name;
+use super::folders::SetPath;
 use super::notify::Notifier;
 use super::project::Project;
 use super::runs::{self, Run};
@@ -45,7 +46,7 @@ pub struct Schedule {
     /// See `snap check --budget`.
     check_budget: Option<String>,
     /// Variables that are secret, such as those that open a bucket.
-    environment_file: Option<PathBuf>,
+    environment_file: Option<SetPath>,
 }
 
 impl Schedule {

@@ -95,7 +95,7 @@ impl Scene {
             program,
             system: self.systemd.system,
             variables: variables(env)?,
-            environment_file: schedule.environment_file.as_ref().map(|file| self.project.root.join(file)),
+            environment_file: schedule.environment_file.as_ref().map(|file| file.below(&self.project.root)),
             jobs,
         })
     }

@@ -22,7 +22,7 @@ use crate::repo::sync::Chain;
 use crate::repo::writer::{PackRef, Session};
 use crate::repo::{self, Repository, SnapshotSet};
 use crate::stack::capture::{self, FolderOptions, capture_folder};
-use crate::stack::files::Excludes;
+use crate::stack::files::{Excludes, OwnFolders};
 use crate::stack::source::image::CapturedImage;
 use crate::stack::source::volume::VolumeCapture;
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ pub struct Surroundings<'a, 's> {
     /// What the person leaves out of folders.
     pub rules: Rules,
     /// Folders that are never captured, by device and inode number.
-    pub skip: Vec<(u64, u64)>,
+    pub skip: OwnFolders,
     /// The snapshots that there are.
     pub before: &'a SnapshotSet,
     /// Where records of stopped services are kept.

@@ -23,7 +23,7 @@ pub mod stream;
 mod tick;
 mod work;
 
-use super::files::{self, Excludes};
+use super::files::{self, Excludes, OwnFolders};
 use crate::monitor::Monitor;
 use crate::repo::manifest::{Level, SourceEntry, SourceKind};
 use crate::repo::needs::Needs;
@@ -71,7 +71,7 @@ pub struct FolderOptions {
     /// False to enter folders on which other file systems are mounted.
     pub one_file_system: bool,
     /// Folders that are left out whole, by device and inode number.
-    pub skip: Vec<(u64, u64)>,
+    pub skip: OwnFolders,
     /// The file-state cache of this folder.
     pub state: PathBuf,
     /// Threads that read and compress.

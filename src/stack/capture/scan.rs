@@ -105,9 +105,8 @@ impl Scanner<'_> {
     fn left_out(&mut self, path: &[u8], reason: &Reason) -> ControlFlow<()> {
         let warning = match reason {
             Reason::Excluded | Reason::Cache => return ControlFlow::Continue(()),
-            Reason::Skipped | Reason::Socket | Reason::Unfinished => {
-                Warning::note(shown(path), format!("left out: {reason}"))
-            }
+            Reason::Skipped(_) => Warning::expected(shown(path), format!("left out: {reason}")),
+            Reason::Socket | Reason::Unfinished => Warning::note(shown(path), format!("left out: {reason}")),
             Reason::OtherFileSystem => {
                 let message = "its content is on another file system and was not captured (--cross-mounts enters it)";
                 Warning::missing(shown(path), message)

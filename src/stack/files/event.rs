@@ -5,7 +5,11 @@ use super::exclude::Excludes;
 use super::found::Found;
 use crate::repo::manifest::Rules;
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::io;
+
+/// Folders that are snap's own, by device and inode number, and what each of them is.
+pub type OwnFolders = BTreeMap<(u64, u64), &'static str>;
 
 /// How a scan is done.
 #[derive(Debug, Clone)]
@@ -14,8 +18,8 @@ pub struct WalkOptions {
     pub exclude: Excludes,
     /// Folders on which another file system is mounted are found but not entered.
     pub one_file_system: bool,
-    /// Folders, by device and inode number, that are left out whole: the repository itself.
-    pub skip: Vec<(u64, u64)>,
+    /// Folders that are left out whole.
+    pub skip: OwnFolders,
 }
 
 impl WalkOptions {
@@ -23,7 +27,7 @@ impl WalkOptions {
     ///
     /// # Errors
     /// A pattern is none.
-    pub fn by(rules: Option<&Rules>, skip: Vec<(u64, u64)>) -> Result<Self> {
+    pub fn by(rules: Option<&Rules>, skip: OwnFolders) -> Result<Self> {
         let Some(rules) = rules else {
             let exclude = Excludes::default().ignore_files(true);
             return Ok(Self { exclude, skip, ..Self::default() });
@@ -35,7 +39,7 @@ impl WalkOptions {
 
 impl Default for WalkOptions {
     fn default() -> Self {
-        Self { exclude: Excludes::default(), one_file_system: true, skip: Vec::new() }
+        Self { exclude: Excludes::default(), one_file_system: true, skip: OwnFolders::new() }
     }
 }
 
@@ -70,8 +74,8 @@ pub enum Reason {
     #[error("the content of a cache, by its CACHEDIR.TAG")]
     Cache,
     /// It is one of [`WalkOptions::skip`].
-    #[error("the repository itself")]
-    Skipped,
+    #[error("{0}")]
+    Skipped(&'static str),
     /// Another file system is mounted on the folder.
     #[error("on another file system")]
     OtherFileSystem,

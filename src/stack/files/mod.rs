@@ -31,7 +31,7 @@ mod writeout;
 mod xattr;
 
 pub use disk::Disk;
-pub use event::{Event, Reason, WalkOptions};
+pub use event::{Event, OwnFolders, Reason, WalkOptions};
 pub use exclude::Excludes;
 pub use found::{Found, FoundKind, Stat};
 pub use handle::{DirHandle, raise_open_file_limit};

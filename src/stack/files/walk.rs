@@ -70,8 +70,8 @@ impl Walk<'_> {
     fn run(&mut self, root: DirHandle, stat: &Statx) -> ControlFlow<()> {
         let root = Arc::new(root);
         let id = folder_id(stat);
-        if self.options.skip.contains(&id) {
-            return self.left_out(Reason::Skipped);
+        if let Some(what) = self.options.skip.get(&id) {
+            return self.left_out(Reason::Skipped(what));
         }
         let found = self.found(FoundKind::Dir, stat, 0, root.clone());
         (self.on)(Event::Found(found))?;
@@ -132,8 +132,10 @@ impl Walk<'_> {
         if hint == FileType::Unknown && self.excluded(kind == FoundKind::Dir) {
             return Err(Reason::Excluded);
         }
-        if kind == FoundKind::Dir && self.options.skip.contains(&folder_id(&stat)) {
-            return Err(Reason::Skipped);
+        if kind == FoundKind::Dir
+            && let Some(what) = self.options.skip.get(&folder_id(&stat))
+        {
+            return Err(Reason::Skipped(what));
         }
         Ok(self.found(kind, &stat, name_start, parent.clone()))
     }

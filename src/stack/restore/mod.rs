@@ -341,7 +341,8 @@ impl Restore<'_, '_> {
     /// looked into.
     fn remove_others(&mut self, target: &Path, rules: Option<&Rules>, kept: &HashSet<Vec<u8>>) -> Result<()> {
         let (mut others, mut stay): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
-        let walk_options = WalkOptions::by(rules, self.options.keep.clone())?;
+        let keep = self.options.keep.iter().map(|id| (*id, "snap's own"));
+        let walk_options = WalkOptions::by(rules, keep.collect())?;
         files::walk(target, &walk_options, &mut |event| {
             match event {
                 files::Event::Found(found) if self.options.keep.contains(&(found.stat.dev, found.stat.ino)) => {

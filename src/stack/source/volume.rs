@@ -13,8 +13,8 @@ use crate::repo::writer::{PackRef, Session};
 use crate::stack::application::{VolumeItem, Way};
 use crate::stack::capture::archive::capture_archive;
 use crate::stack::capture::{Error, FolderOptions, Result, capture_folder};
-use crate::stack::files::Excludes;
 use crate::stack::files::place::UNFINISHED_PREFIX;
+use crate::stack::files::{Excludes, OwnFolders};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub struct VolumeCapture<'a, 's> {
     /// The run.
     pub session: &'a Session<'s>,
     /// Folders that are never captured, by device and inode number.
-    pub skip: Vec<(u64, u64)>,
+    pub skip: OwnFolders,
     /// The volume's file-state cache.
     pub state: PathBuf,
     /// Threads.

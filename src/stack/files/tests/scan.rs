@@ -95,7 +95,8 @@ fn the_repository_and_sockets_are_left_out_and_said() {
     touch(dir.path(), b"repo/pack");
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
     let repo = fs::metadata(dir.path().join("repo")).unwrap();
-    let options = WalkOptions { skip: vec![(repo.dev(), repo.ino())], ..WalkOptions::default() };
+    let options =
+        WalkOptions { skip: [((repo.dev(), repo.ino()), "the repository itself")].into(), ..WalkOptions::default() };
     let (taken, left) = outcome(dir.path(), &options);
     assert_eq!(taken, ["."]);
     assert_eq!(left, ["repo: the repository itself", "s: a socket"]);
