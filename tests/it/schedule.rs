@@ -95,6 +95,31 @@ fn what_is_installed_is_what_the_settings_say_and_nothing_of_it_stays() {
 }
 
 #[test]
+fn a_file_with_secrets_that_is_not_there_is_missed_before_the_night() {
+    let (sandbox, project) = scheduled();
+    let service = |end: &str| {
+        let units = files(&sandbox.path("units"));
+        units.into_iter().find(|(path, _)| path.display().to_string().ends_with(end)).expect(end).1
+    };
+    let installed = schedule(&sandbox, "install", &project, exit::DONE)["changed"].as_array().map(Vec::len);
+    assert!(service("-check.service").contains("\nEnvironmentFile=/"), "a job needs it");
+    assert!(service("-failed@.service").contains("\nEnvironmentFile=-/"), "what tells of it does not");
+    // As many are taken away as were put there, links and all.
+    assert_eq!(schedule(&sandbox, "remove", &project, exit::DONE)["changed"].as_array().map(Vec::len), installed);
+    fs::remove_file(project.join("secrets.env")).expect("a file");
+    let words = ["schedule", "install", "--user"].map(std::ffi::OsString::from);
+    let words: Vec<_> = words.into_iter().chain([project.as_os_str().to_owned()]).collect();
+    let run = sandbox.expect(&words, &[exit::USAGE]).unwrap_or_else(|text| panic!("{text}"));
+    assert!(run.stderr.contains("secrets.env") && run.stderr.contains("environment-file"), "{run}");
+    assert!(!sandbox.home().join(".config/systemd").exists());
+    // For another machine it is only said.
+    let words = ["schedule", "install", "--unit-dir", "units"].map(std::ffi::OsString::from);
+    let words: Vec<_> = words.into_iter().chain([project.as_os_str().to_owned()]).collect();
+    let run = sandbox.expect(&words, &[exit::DONE]).unwrap_or_else(|text| panic!("{text}"));
+    assert!(run.stderr.contains("secrets.env"), "{run}");
+}
+
+#[test]
 fn settings_that_say_nothing_to_be_done_are_refused() {
     let (sandbox, project) = scheduled();
     for wrong in [
@@ -197,7 +222,7 @@ fn a_systemd_runs_them_and_tells_of_what_was_killed() {
     assert_eq!((listed.len(), &listed[1]["tags"]), (ids.len() + 1, &json!(["scheduled"])), "{listed:?}");
     let status = sandbox.must("status", exit::DAMAGE).stdout;
     assert!(status.contains("the last check failed") && status.contains("snap-source-check.service"), "{status}");
-    assert_eq!(document("removed.json")["changed"].as_array().map(Vec::len), Some(5));
+    assert_eq!(document("removed.json")["changed"].as_array().map(Vec::len), Some(7));
     assert_eq!(fs::read_to_string(sandbox.path("left")).expect("a file"), "");
     assert_eq!(files(&sandbox.home().join(".config/systemd")), BTreeMap::new());
 }

@@ -7,6 +7,7 @@ use crate::commands::project::Project;
 use crate::commands::runs::{self, Run};
 use crate::commands::settings::{self, Settings, parse_age};
 use crate::commands::{Env, Error, Result};
+use crate::monitor::Warning;
 use std::path::{Path, PathBuf};
 
 const CHECK_MAX_AGE: &str = "30d";
@@ -89,15 +90,32 @@ impl Scene {
             let message = "the project's folder or this program has a name that cannot stand in a unit of systemd";
             return Err(Error::usage(message, "rename it"));
         }
+        let environment_file = schedule.environment_file.as_ref().map(|file| file.below(&self.project.root));
+        if let Some(file) = environment_file.as_ref().filter(|file| !file.is_file()) {
+            self.miss(env, file)?;
+        }
         Ok(Plan {
             stack: self.project.name.clone(),
             directory: self.project.root.clone(),
             program,
             system: self.systemd.system,
             variables: variables(env)?,
-            environment_file: schedule.environment_file.as_ref().map(|file| file.below(&self.project.root)),
+            environment_file,
             jobs,
         })
+    }
+
+    /// Without the file with secrets no job would start; units for another machine may name what is only there.
+    fn miss(&self, env: &Env, file: &Path) -> Result<()> {
+        let message = "there is no such file, which snap.toml names as environment-file: without it no job starts";
+        match self.systemd.elsewhere {
+            true => env.monitor.warn(&Warning::note(file.display().to_string(), message)),
+            false => {
+                let message = format!("{}: {message}", file.display());
+                return Err(Error::usage(message, "make it first, readable by its owner alone"));
+            }
+        }
+        Ok(())
     }
 
     pub fn report(&self, env: &Env, changed: Vec<PathBuf>, refused: Vec<String>) -> Result<ScheduleReport> {
@@ -140,7 +158,11 @@ impl Scene {
             if !self.systemd.order(&["stop", timer]) {
                 refused.push(format!("stop {timer}"));
             }
-            remove(&self.link(timer))?;
+            let link = self.link(timer);
+            if link.is_symlink() {
+                remove(&link)?;
+                removed.push(link);
+            }
         }
         for name in names {
             let path = self.path(name);

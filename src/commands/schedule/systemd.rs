@@ -13,9 +13,10 @@ pub(super) struct Systemd {
     pub system: bool,
     /// Where the units are.
     pub folder: PathBuf,
-    /// False if the units are put somewhere for somebody else, or no manager runs here, or it was not asked.
+    /// False if no manager runs here that would start them, or it was not asked.
     pub runs: bool,
-    elsewhere: bool,
+    /// True if they are put somewhere for somebody else.
+    pub elsewhere: bool,
 }
 
 impl Systemd {

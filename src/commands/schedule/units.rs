@@ -76,8 +76,8 @@ fn head(plan: &Plan, what: &str) -> String {
     format!("{MARK}{directory}\n[Unit]\nDescription={description}\n")
 }
 
-/// What all services have.
-fn base(plan: &Plan) -> String {
+/// What all services have. Without the file with secrets none of them starts, but the one that tells of it.
+fn base(plan: &Plan, needs_file: bool) -> String {
     let mut out =
         format!("\n[Service]\nType=oneshot\nWorkingDirectory={}\n", specified(&plan.directory.display().to_string()));
     for (name, value) in &plan.variables {
@@ -85,7 +85,11 @@ fn base(plan: &Plan) -> String {
     }
     if let Some(file) = &plan.environment_file {
         // It may hold what opens a bucket; the unit only names it.
-        out.push_str(&format!("EnvironmentFile={}\n", specified(&file.display().to_string())));
+        out.push_str(&format!(
+            "EnvironmentFile={}{}\n",
+            if needs_file { "" } else { "-" },
+            specified(&file.display().to_string())
+        ));
     }
     out
 }
@@ -106,7 +110,7 @@ fn service(plan: &Plan, job: &Job) -> String {
         out.push_str("Wants=network-online.target\nAfter=network-online.target docker.service\n");
     }
     out.push_str(&format!("OnFailure={}-failed@%n.service\n", prefix(&plan.stack)));
-    out.push_str(&base(plan));
+    out.push_str(&base(plan, true));
     out.push_str("Nice=10\nIOSchedulingClass=best-effort\nIOSchedulingPriority=7\n");
     // Services that were stopped for a capture are started again first.
     out.push_str("TimeoutStopSec=10min\n");
@@ -134,7 +138,7 @@ fn timer(plan: &Plan, job: &Job) -> String {
 fn failed(plan: &Plan) -> String {
     let mut out = head(plan, "failure of %i");
     out = out.replace("failure of %%i", "failure of %i");
-    out.push_str(&base(plan));
+    out.push_str(&base(plan, false));
     let mut arguments = words("schedule failed");
     arguments.push("UNIT".to_owned());
     out.push_str(&exec(plan, "ExecStart", &arguments).replace("\"UNIT\"", "%i"));
