@@ -58,6 +58,8 @@ pub trait Monitor: Send + Sync {
     fn item(&self, _name: &str) {}
     /// Something the person should know.
     fn warn(&self, _warning: &Warning) {}
+    /// The work waits for something that may come or not.
+    fn waiting(&self, _for_what: &str) {}
     /// True when the person wants the work to stop at the next safe point.
     fn cancelled(&self) -> bool {
         false

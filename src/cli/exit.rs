@@ -2,6 +2,7 @@
 
 use super::args::Command;
 use crate::commands::Error;
+use crate::repo::OpenedBy;
 use crate::stack::{application, compose, files, rollback};
 use crate::store::{self, Trouble};
 use crate::{crypto, repo};
@@ -148,9 +149,7 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
             Some("make one with `snap init`, or name another with --repo or SNAP_REPO".to_owned())
         }
         Error::Repo(repo::Error::NotARepository { .. }) => Some("name another with --repo or SNAP_REPO".to_owned()),
-        Error::Repo(repo::Error::WrongKey { .. }) => {
-            Some("give the right one with --identity FILE or SNAP_IDENTITY".to_owned())
-        }
+        Error::Repo(repo::Error::WrongKey { by, .. }) => Some(hint_of_key(*by).to_owned()),
         Error::Repo(repo::Error::NotOwner { .. }) => {
             Some("give an owner's identity with --identity FILE or SNAP_IDENTITY".to_owned())
         }
@@ -185,6 +184,18 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
     }
 }
 
+fn hint_of_key(by: OpenedBy) -> &'static str {
+    match by {
+        OpenedBy::Identity => "give the right one with --identity FILE or SNAP_IDENTITY",
+        OpenedBy::Passphrase => {
+            "give the right passphrase in a file, with --passphrase-file FILE or SNAP_PASSPHRASE_FILE, or type it at a terminal"
+        }
+        OpenedBy::Either => {
+            "give the right passphrase with --passphrase-file FILE or SNAP_PASSPHRASE_FILE, or an identity with --identity FILE"
+        }
+    }
+}
+
 fn hint_of_outage(error: &repo::Error) -> Option<String> {
     let (repo::Error::Store(store::Error::Remote { trouble, .. })
     | repo::Error::Pack(crate::pack::Error::Store(store::Error::Remote { trouble, .. }))) = error
@@ -192,9 +203,7 @@ fn hint_of_outage(error: &repo::Error) -> Option<String> {
         return None;
     };
     let text = match trouble {
-        Trouble::NoBucket => {
-            "make the bucket first, or name another with --repo; --endpoint says which server it is on"
-        }
+        Trouble::NoBucket => "make the bucket first, or name another place; --endpoint says which server it is on",
         Trouble::Denied => {
             "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there; prune needs s3:DeleteObject too"
         }

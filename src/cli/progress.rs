@@ -179,6 +179,16 @@ impl Monitor for Progress {
         self.bar.suspend(|| text::tell(&format!("{mark}: {}: {}", warning.subject, warning.message)));
     }
 
+    fn waiting(&self, for_what: &str) {
+        if self.show.events {
+            let line = serde_json::json!({ "event": "waiting", "message": for_what });
+            text::tell(&line.to_string());
+        } else if self.show.warnings && self.show.expected {
+            let mark = Style::for_stderr().warn("note");
+            self.bar.suspend(|| text::tell(&format!("{mark}: {for_what}")));
+        }
+    }
+
     fn cancelled(&self) -> bool {
         static TOLD: OnceLock<()> = OnceLock::new();
         let stop = self.interrupted.load(Ordering::Relaxed);

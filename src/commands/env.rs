@@ -147,7 +147,7 @@ impl Env {
     /// # Errors
     /// As [`Self::location`].
     pub fn store(&self) -> Result<Arc<dyn Store>> {
-        Ok(store::open(&self.location()?)?)
+        Ok(store::open(&self.location()?, &self.monitor)?)
     }
 
     /// The folders that are snap's own: they are never captured, compared or removed as if they were content.

@@ -57,7 +57,7 @@ fn open_replica(env: &Env, repository: &Repository, place: &str) -> Result<Arc<d
     if location == env.location()? {
         return Err(Error::usage("the replica is the repository itself", "name another place with --from"));
     }
-    let replica = store::open(&location)?;
+    let replica = store::open(&location, &env.monitor)?;
     match Config::decode(&replica.address(), &read_config_bytes(&*replica)?)?.repository == repository.id() {
         true => Ok(replica),
         false => Err(repo::Error::OtherRepository { address: replica.address() }.into()),

@@ -120,7 +120,7 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
     let place = target.place(env)?;
     let id = Config::decode(&from.address(), &read_config_bytes(&*from)?)?.repository;
     refuse_inside(&env.location()?, &place)?;
-    let to = store::open(&place)?;
+    let to = store::open(&place, &env.monitor)?;
     let prepare = || -> repo::Result<()> { Ok(to.prepare()?) };
     refuse_foreign(&*to)?;
     let options = ReplicateOptions {

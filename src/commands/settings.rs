@@ -123,7 +123,7 @@ pub fn read(dir: &Path) -> Result<Settings> {
         }
         Err(source) => return Err(Error::Path { operation: "read", path, source }),
     };
-    toml::from_str(&text).map_err(|error| Error::Settings { path, message: without_addresses(error.message()) })
+    toml::from_str(&text).map_err(|error| Error::Settings { path, message: explained(&text, &error) })
 }
 
 /// The address `text` that the settings in `dir` name: a relative path is meant from there on.
@@ -132,6 +132,22 @@ pub fn address_from(dir: &Path, text: &str) -> String {
         true => text.to_owned(),
         false => dir.join(text).to_string_lossy().into_owned(),
     }
+}
+
+/// What is wrong, in which line, and of which table and key.
+fn explained(text: &str, error: &toml::de::Error) -> String {
+    let message = without_addresses(error.message().trim_end());
+    let Some(span) = error.span() else { return message };
+    let before = text.get(..span.start).unwrap_or_default();
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    let is_header = |line: &&str| line.starts_with('[') && line.ends_with(']');
+    let table = text.lines().take(number + 1).map(str::trim).filter(is_header).last().unwrap_or_default();
+    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(|_| !line.starts_with('['));
+    let place =
+        [Some(table).filter(|table| !table.is_empty()), key].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let place = if place.is_empty() { String::new() } else { format!(", {place}") };
+    format!("line {}{place}: {message}", number + 1)
 }
 
 /// Addresses in this file may be secrets: a message about them says only that there was one.
@@ -202,6 +218,21 @@ mod tests {
         let error = toml::from_str::<Settings>("[notify]\nwebhook = \"https://hooks.example/SECRET\"").unwrap_err();
         assert!(error.message().contains("SECRET"), "{}", error.message());
         assert!(!without_addresses(error.message()).contains("SECRET"));
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line_table_and_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |text: &str| {
+            std::fs::write(dir.path().join(FILE), text).unwrap();
+            read(dir.path()).unwrap_err().to_string()
+        };
+        let text = told("endpoint = \"x\"\n\n[replica.far]\nverify = true\n\n[retention]\n");
+        assert!(text.contains("snap.toml: line 3, [replica.far]: missing field `url`"), "{text}");
+        let text = told("[retention]\nkeep-last = 2\nkeep-daily = -1\n");
+        assert!(text.contains("line 3, [retention] keep-daily: ") && text.contains("`-1`"), "{text}");
+        assert!(told("repository = \"~bob/x\"\n").contains("line 1, repository: “~bob/x”"));
+        assert!(!told("[notify]\nwebhook = \"https://hooks.example/SECRET\"").contains("SECRET"));
     }
 
     #[test]

@@ -2,6 +2,17 @@
 
 use crate::{catalog, crypto, pack, store};
 
+/// What opens the keys of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// Identities alone.
+    Identity,
+    /// Passphrases alone.
+    Passphrase,
+    /// Some of them identities, some passphrases.
+    Either,
+}
+
 /// The operation that failed, and on what.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +76,8 @@ pub enum Error {
         tried: String,
         /// The keys that exist.
         keys: Vec<String>,
+        /// What would open them: a passphrase, an identity, or either of them.
+        by: OpenedBy,
     },
     /// The role at hand does not suffice.
     #[error("the key “{key}” is a writer's: it can create, list and check structure, but not {operation}")]

@@ -5,7 +5,7 @@
 //! opening them. The sealed file is put last and removed first: it alone is the key.
 
 use super::signed::{sign, verify};
-use super::{Error, Repository, Result};
+use super::{Error, OpenedBy, Repository, Result};
 use crate::crypto;
 use crate::crypto::keyfile::{open_secrets, seal_secrets, wants_passphrase};
 use crate::crypto::people::{PersonIdentity, PersonRecipient};
@@ -146,7 +146,17 @@ pub fn unlock(
             address: address.to_owned(),
             tried: tried.to_owned(),
             keys: keys.iter().map(|key| format!("“{}”", key.name)).collect(),
+            by: opened_by(keys),
         }),
+    }
+}
+
+fn opened_by(keys: &[KeyFile]) -> OpenedBy {
+    let by_passphrase = keys.iter().filter(|key| key.wants_passphrase()).count();
+    match by_passphrase {
+        0 => OpenedBy::Identity,
+        all if all == keys.len() => OpenedBy::Passphrase,
+        _ => OpenedBy::Either,
     }
 }
 

@@ -38,6 +38,6 @@ pub mod walk;
 pub mod wire;
 pub mod writer;
 
-pub use error::{Error, Result};
+pub use error::{Error, OpenedBy, Result};
 pub use repository::{Repository, initialise, is_lost_config, read_config_bytes};
 pub use sync::{Snapshot, SnapshotSet};

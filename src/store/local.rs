@@ -292,7 +292,7 @@ impl Store for LocalStore {
     fn upload(&self) -> Result<Box<dyn Upload>> {
         let dir = self.root.join(Kind::Pack.folder());
         let staged = self.stage(&dir).map_err(|source| io_error("write into", dir.display().to_string(), source))?;
-        Ok(Box::new(LocalUpload { staged }))
+        Ok(Box::new(LocalUpload { staged, dir }))
     }
 
     fn remove(&self, key: &Key) -> Result<()> {
@@ -308,11 +308,14 @@ impl Store for LocalStore {
 
 struct LocalUpload {
     staged: StagedFile,
+    /// For messages: of several places that may be full this one is.
+    dir: PathBuf,
 }
 
 impl Upload for LocalUpload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.staged.file().write_all(bytes).map_err(|source| io_error("write", "a new pack".to_owned(), source))
+        let failed = |source| io_error("write", format!("a new pack in {}", self.dir.display()), source);
+        self.staged.file().write_all(bytes).map_err(failed)
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {

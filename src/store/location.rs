@@ -40,7 +40,7 @@ impl Location {
     pub fn parse(text: &str, endpoint: Option<&str>) -> Result<Self> {
         let wrong = |reason: &str| Error::Address { address: text.to_owned(), reason: reason.to_owned() };
         if let Some(rest) = text.strip_prefix(BUCKET_SCHEME) {
-            return Bucket::parse(rest, endpoint).map(Self::Bucket).map_err(wrong);
+            return Bucket::parse(rest, endpoint).map(Self::Bucket).map_err(|reason| wrong(&reason));
         }
         if let Some((scheme, _)) = text.split_once("://")
             && scheme != "file"
@@ -97,12 +97,15 @@ impl Location {
 }
 
 impl Bucket {
-    fn parse(rest: &str, endpoint: Option<&str>) -> std::result::Result<Self, &'static str> {
+    fn parse(rest: &str, endpoint: Option<&str>) -> std::result::Result<Self, String> {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || !name.chars().all(fine) {
-            return Err("there is no name of a bucket in it: write s3://BUCKET/PREFIX");
+        if name.is_empty() {
+            return Err("there is no name of a bucket in it: write s3://BUCKET/PREFIX".to_owned());
+        }
+        if !name.chars().all(fine) {
+            return Err(format!("“{name}” can be no bucket's name: it may have letters, digits and . - _"));
         }
         let prefix = prefix.trim_matches('/');
         let plain = |c: char| fine(c) || matches!(c, '/' | '@' | '+' | '=' | ',' | ' ');
@@ -110,7 +113,8 @@ impl Bucket {
             || prefix.split('/').any(|part| matches!(part, "." | ".."))
             || prefix.contains("//")
         {
-            return Err("the part behind the bucket may have letters, digits and . - _ @ + = , between slashes");
+            let message = "the part behind the bucket may have letters, digits and . - _ @ + = , between slashes";
+            return Err(message.to_owned());
         }
         let mut bucket = Self {
             name: name.to_owned(),
@@ -122,14 +126,19 @@ impl Bucket {
             match pair.split_once('=') {
                 Some(("endpoint", value)) => bucket.endpoint = Some(value.to_owned()),
                 Some(("region", value)) => bucket.region = Some(value.to_owned()),
-                _ => return Err("behind the question mark it may have endpoint=URL and region=NAME"),
+                _ => return Err("behind the question mark it may have endpoint=URL and region=NAME".to_owned()),
             }
         }
         if let Some(endpoint) = &mut bucket.endpoint {
             endpoint.truncate(endpoint.trim_end_matches('/').len());
             let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+            if host.is_none() && !endpoint.contains("://") && !endpoint.contains('@') {
+                return Err(format!(
+                    "the endpoint “{endpoint}” lacks its beginning: write http://{endpoint}, or https://"
+                ));
+            }
             if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@'])) {
-                return Err("the endpoint must be http://HOST:PORT or https://HOST:PORT");
+                return Err("the endpoint must be http://HOST:PORT or https://HOST:PORT".to_owned());
             }
         }
         Ok(bucket)

@@ -20,6 +20,7 @@ pub use local::LocalStore;
 pub use location::{BUCKET_SCHEME, Bucket, Location};
 pub use s3::{PATIENCE, PATIENCE_VARIABLE, S3Store};
 
+use crate::monitor::Monitor;
 use std::io;
 use std::sync::Arc;
 
@@ -283,14 +284,14 @@ pub trait Store: ReadStore {
     }
 }
 
-/// The store at a place. Whether anything is there is not looked at.
+/// The store at a place. Whether anything is there is not looked at; `monitor` is told when a server is waited for.
 ///
 /// # Errors
 /// What the surroundings say of it makes no sense.
-pub fn open(location: &Location) -> Result<Arc<dyn Store>> {
+pub fn open(location: &Location, monitor: &Arc<dyn Monitor>) -> Result<Arc<dyn Store>> {
     Ok(match location {
         Location::Folder(path) => Arc::new(LocalStore::at(path)),
-        Location::Bucket(bucket) => Arc::new(S3Store::at(bucket)?),
+        Location::Bucket(bucket) => Arc::new(S3Store::at(bucket, Arc::clone(monitor))?),
     })
 }
 

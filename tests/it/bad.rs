@@ -170,7 +170,7 @@ fn a_full_disk_publishes_nothing_and_needs_only_room() {
     let mounted = Memory::mount(&repo, 8 << 20);
     sandbox.must("init --repo small/repo", exit::DONE);
     let run = sandbox.must("create source --repo small/repo", exit::FAILED);
-    says(&run, &["No space left on device", "make room"]);
+    says(&run, &["No space left on device", "make room", &repo.join("repo/packs").display().to_string()]);
     assert!(sandbox.must("list --repo small/repo", exit::DONE).stdout.contains("no snapshots"));
     sandbox.must("check --read-data --repo small/repo", exit::DONE);
     let mut command = Command::new(need::find_program("mount").expect("mount"));

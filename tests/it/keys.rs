@@ -103,7 +103,10 @@ fn a_passphrase_opens_a_repository() {
     with("right", "create source", exit::DONE);
     let run = with("wrong", "list", exit::WRONG_KEY);
     assert!(!run.stderr.contains("horse"), "the passphrase is told: {run}");
-    sandbox.must("list", exit::WRONG_KEY);
+    for run in [run, sandbox.must("list", exit::WRONG_KEY)] {
+        let named = ["--passphrase-file", "SNAP_PASSPHRASE_FILE"].iter().all(|word| run.stderr.contains(word));
+        assert!(named && !run.stderr.contains("--identity"), "{run}");
+    }
     set_mode(&sandbox.path("right"), 0o644);
     assert!(with("right", "list", exit::WRONG_KEY).stderr.contains("chmod 600"));
     private(&sandbox.path("empty"), "\n");

@@ -7,12 +7,14 @@
 use super::patience::{GivenUp, Patience};
 use super::trouble::Failure;
 use super::watch::Watching;
+use crate::monitor::Monitor;
 use crate::store::location::Bucket;
 use crate::store::{Error, Key, Result};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -35,11 +37,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn open(bucket: &Bucket) -> Result<Self> {
+    pub fn open(bucket: &Bucket, monitor: Arc<dyn Monitor>) -> Result<Self> {
         let wrong = |reason: String| Error::Address { address: bucket.to_string(), reason };
         let builder = builder(bucket);
         let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
         let endpoint = bucket.endpoint.clone().or_else(|| endpoint_of(&builder));
+        if let Some(reason) = half_of_a_key(&builder) {
+            return Err(wrong(reason));
+        }
         let s3 = builder.build().map_err(|error| wrong(error.to_string()))?;
         let system = |source| Error::Io { operation: "start a thread for", object: bucket.to_string(), source };
         let runtime =
@@ -51,7 +56,7 @@ impl Client {
         };
         std::thread::Builder::new().name("s3".to_owned()).spawn(serve).map_err(system)?;
         let server = endpoint.unwrap_or_else(|| format!("AWS {}", region.unwrap_or_else(|| "us-east-1".to_owned())));
-        let patience = Patience::from_environment();
+        let patience = Patience::from_environment(monitor);
         Ok(Self { s3, patience, handle, bucket: bucket.clone(), server, _thread: stop })
     }
 
@@ -87,6 +92,18 @@ impl Client {
             Failure::Exists | Failure::BehindTheEnd => Error::Altered { object },
         }
     }
+}
+
+/// What is missing where one of the two variables that belong together is set.
+fn half_of_a_key(builder: &AmazonS3Builder) -> Option<String> {
+    let has = |key| builder.get_config_value(&key).is_some_and(|value| !value.is_empty());
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    let (set, missing) = match (has(AmazonS3ConfigKey::AccessKeyId), has(AmazonS3ConfigKey::SecretAccessKey)) {
+        (true, false) => (id, secret),
+        (false, true) => (secret, id),
+        _ => return None,
+    };
+    Some(format!("{set} is set and {missing} is not: both are needed"))
 }
 
 fn endpoint_of(builder: &AmazonS3Builder) -> Option<String> {

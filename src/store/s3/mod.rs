@@ -23,7 +23,7 @@ pub use patience::{PATIENCE, PATIENCE_VARIABLE};
 
 use super::location::Bucket;
 use super::{Batch, Error, Key, Kind, Listing, Put, ReadStore, Result, Store, Upload};
-use crate::monitor::lock;
+use crate::monitor::{Monitor, lock};
 use client::Client;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -60,12 +60,12 @@ struct Shared {
 type Tried<T> = object_store::Result<T>;
 
 impl S3Store {
-    /// The store at `bucket`. Nothing is asked of the server yet.
+    /// The store at `bucket`. Nothing is asked of the server yet; `monitor` is told when it is waited for.
     ///
     /// # Errors
     /// What the surroundings say of it makes no sense.
-    pub fn at(bucket: &Bucket) -> Result<Self> {
-        let client = Client::open(bucket)?;
+    pub fn at(bucket: &Bucket, monitor: Arc<dyn Monitor>) -> Result<Self> {
+        let client = Client::open(bucket, monitor)?;
         Ok(Self { shared: Arc::new(Shared { client, small: Mutex::default(), prefixes: Mutex::default() }) })
     }
 

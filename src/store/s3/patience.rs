@@ -6,9 +6,12 @@
 //! success gives the patience back.
 
 use super::trouble::Failure;
+use crate::monitor::Monitor;
 use crate::store::Trouble;
+use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,11 +25,22 @@ const SLOWEST: u64 = 64 << 10;
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Somebody who looks on wonders after so long what is the matter.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// The patience with one server.
-#[derive(Debug)]
 pub(super) struct Patience {
     total: Duration,
     used_up: AtomicBool,
+    /// Whom to tell, once, that it is waited for.
+    monitor: Arc<dyn Monitor>,
+    told: AtomicBool,
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patience").field("total", &self.total).field("used_up", &self.used_up).finish_non_exhaustive()
+    }
 }
 
 /// What a series of tries ended with, when it failed.
@@ -38,14 +52,31 @@ pub(super) struct GivenUp {
 }
 
 impl Patience {
-    pub fn new(total: Duration) -> Self {
-        Self { total, used_up: AtomicBool::new(false) }
+    pub fn new(total: Duration, monitor: Arc<dyn Monitor>) -> Self {
+        Self { total, used_up: AtomicBool::new(false), monitor, told: AtomicBool::new(false) }
     }
 
     /// From the surroundings.
-    pub fn from_environment() -> Self {
+    pub fn from_environment(monitor: Arc<dyn Monitor>) -> Self {
         let seconds = std::env::var(PATIENCE_VARIABLE).ok().and_then(|text| text.parse().ok());
-        Self::new(seconds.map_or(PATIENCE, Duration::from_secs))
+        Self::new(seconds.map_or(PATIENCE, Duration::from_secs), monitor)
+    }
+
+    /// How long nothing is said of a request that moves so many bytes.
+    fn silence(&self, bytes: u64) -> Duration {
+        SILENCE_MAX.min(self.total / 6) + Duration::from_secs(bytes / SLOWEST)
+    }
+
+    /// Says, once, that the server is waited for.
+    fn tell(&self, why: &str) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let limit = match self.total.as_secs() {
+            seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} min", seconds / 60),
+            seconds => format!("{seconds} s"),
+        };
+        self.monitor.waiting(&format!("{why}: trying for up to {limit}; {PATIENCE_VARIABLE} sets that"));
     }
 
     /// The longest that one try may take which moves so many bytes.
@@ -74,7 +105,17 @@ impl Patience {
         loop {
             tries += 1;
             let limit = self.one_try(bytes);
-            let failure = match tokio::time::timeout(limit, attempt()).await {
+            let mut answer = std::pin::pin!(tokio::time::timeout(limit, attempt()));
+            let silence = self.silence(bytes).saturating_sub(begun.elapsed());
+            let answer = match tokio::time::timeout(silence, &mut answer).await {
+                Ok(answer) => answer,
+                // A slow answer is no reason to stop it.
+                Err(_) => {
+                    self.tell("the server does not answer");
+                    answer.await
+                }
+            };
+            let failure = match answer {
                 Ok(Ok(done)) => {
                     self.used_up.store(false, Ordering::Relaxed);
                     return Ok(done);
@@ -94,6 +135,11 @@ impl Patience {
                 self.used_up.store(true, Ordering::Relaxed);
                 return Err(GivenUp { failure, tries });
             }
+            if let Failure::Trouble { trouble, said, .. } = &failure
+                && begun.elapsed() + pause > self.silence(0)
+            {
+                self.tell(&if said.is_empty() { trouble.to_string() } else { format!("{trouble} ({said})") });
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -102,7 +148,36 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::lock;
     use std::cell::Cell;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<String>>);
+
+    impl Monitor for Ear {
+        fn waiting(&self, for_what: &str) {
+            lock(&self.0).push(for_what.to_owned());
+        }
+    }
+
+    fn patience(total: Duration) -> Patience {
+        Patience::new(total, Arc::new(Ear::default()))
+    }
+
+    #[test]
+    fn who_waits_is_told_once_for_what() {
+        let ear = Arc::new(Ear::default());
+        let patience = Patience::new(Duration::from_secs(2), Arc::clone(&ear) as Arc<dyn Monitor>);
+        let hung = run(patience.repeat::<(), _, _>(0, std::future::pending));
+        assert!(hung.is_err() && run(patience.repeat::<(), _, _>(0, || async { Err(busy()) })).is_err());
+        let said = "the server does not answer: trying for up to 2 s; SNAP_S3_PATIENCE sets that";
+        assert_eq!(*lock(&ear.0), [said]);
+        let patience = Patience::new(Duration::from_millis(600), Arc::clone(&ear) as Arc<dyn Monitor>);
+        let failed = run(patience.repeat::<(), _, _>(0, || async { Err(busy()) }));
+        assert!(failed.is_err() && lock(&ear.0)[1].starts_with("the server fails again and again (status 503)"));
+        assert_eq!(lock(&ear.0).len(), 2);
+    }
 
     fn run<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
@@ -114,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_not() {
-        let patience = Patience::new(Duration::from_secs(60));
+        let patience = patience(Duration::from_secs(60));
         let count = Cell::new(0);
         let done = run(patience.repeat(0, || async {
             count.set(count.get() + 1);
@@ -129,7 +204,7 @@ mod tests {
 
     #[test]
     fn patience_ends_and_then_requests_end_soon() {
-        let patience = Patience::new(Duration::from_millis(300));
+        let patience = patience(Duration::from_millis(300));
         let first = run(patience.repeat::<(), _, _>(0, || async { Err(busy()) })).unwrap_err();
         assert!(first.tries > 2, "{first:?}");
         let second = run(patience.repeat::<(), _, _>(0, || async { Err(busy()) })).unwrap_err();
@@ -140,14 +215,14 @@ mod tests {
 
     #[test]
     fn a_request_that_hangs_is_given_up() {
-        let patience = Patience::new(Duration::from_millis(10));
+        let patience = patience(Duration::from_millis(10));
         let hung = run(patience.repeat::<(), _, _>(0, std::future::pending)).unwrap_err();
         assert!(matches!(hung.failure, Failure::Trouble { trouble: Trouble::Unreachable, .. }), "{hung:?}");
     }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        let patience = Patience::new(PATIENCE);
+        let patience = patience(PATIENCE);
         assert!(patience.pause(1) < patience.pause(4));
         assert!(patience.pause(60) <= PAUSE_MAX * 2);
         assert!(patience.one_try(64 << 20) > Duration::from_secs(1000));

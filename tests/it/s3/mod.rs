@@ -197,7 +197,20 @@ fn what_is_wrong_is_named_and_what_to_do() {
     sandbox.must("list --repo s3://elsewhere/x", exit::NO_REPOSITORY);
     sandbox.must("create source", exit::NO_REPOSITORY);
     sandbox.must("list --repo s3://", exit::USAGE);
-    sandbox.must("list --endpoint nowhere", exit::USAGE);
+    let named = |line: &str, words: &[&str]| {
+        let run = sandbox.must(line, exit::USAGE);
+        assert!(words.iter().all(|word| run.stderr.contains(word)), "{run}");
+    };
+    named("list --endpoint 127.0.0.1:5055", &["“127.0.0.1:5055”", "write http://127.0.0.1:5055"]);
+    named("list --repo s3://BAD!!/x", &["“BAD!!” can be no bucket's name"]);
+    for (missing, set) in
+        [("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    {
+        let mut command = sandbox.snap_command(&["list"]);
+        command.env_remove(missing);
+        let run = crate::snap::run(command, crate::snap::WATCHDOG).unwrap_or_else(|text| panic!("{text}"));
+        assert!(run.code == exit::USAGE && run.stderr.contains(&format!("{set} is set and {missing} is not")), "{run}");
+    }
     // Nobody listens at such a port.
     let mut quick = person(scene.dir.path(), &format!("s3://{BUCKET}/x"), "http://127.0.0.1:1");
     quick.vars.push(("SNAP_S3_PATIENCE", "1".to_owned()));
@@ -205,6 +218,12 @@ fn what_is_wrong_is_named_and_what_to_do() {
     assert!(run.stderr.contains("cannot be reached") && run.stderr.contains("refused"), "{run}");
     let run = quick.must("check", exit::FAILED);
     assert!(run.stderr.contains("cannot be reached"), "{run}");
+    // Who looks on is told that it is waited for, once, and how long.
+    let told = |run: &crate::snap::Run| run.stderr.matches("trying for up to 1 s; SNAP_S3_PATIENCE sets that").count();
+    assert_eq!([told(&run), told(&quick.must("check -q", exit::FAILED))], [1, 0], "{run}");
+    let run = quick.must("check --json", exit::FAILED);
+    let waiting = run.stderr.lines().filter(|line| line.starts_with("{\"event\":\"waiting\""));
+    assert_eq!((waiting.count(), told(&run)), (1, 1), "{run}");
 }
 
 #[test]
