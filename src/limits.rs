@@ -13,6 +13,11 @@ pub const PACK_BYTES_TARGET: usize = 32 << 20;
 pub const PACK_BYTES_MAX: u64 = 1 << 32;
 /// A pack is closed when it has this many segments, however small they are.
 pub const PACK_SEGMENTS_TARGET: usize = 1 << 16;
+/// A pack is closed when it has this many chunks, however small they are: its footer, which lists them all, is held in
+/// memory, and must stay far below [`FOOTER_BYTES_MAX`].
+pub const PACK_CHUNKS_TARGET: usize = 1 << 17;
+/// A segment is closed when it has this many chunks.
+pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 16;
 /// No pack has more segments, so that none of a higher number can be needed.
 pub const PACK_SEGMENTS_MAX: u32 = 1 << 20;
 /// Largest footer of one pack, in bytes.
@@ -20,7 +25,7 @@ pub const FOOTER_BYTES_MAX: usize = 64 << 20;
 /// Largest plaintext of one index object, in bytes.
 pub const INDEX_BYTES_MAX: usize = 256 << 20;
 /// An index object is closed when it lists this many chunks.
-pub const INDEX_CHUNKS_TARGET: usize = 1 << 20;
+pub const INDEX_CHUNKS_TARGET: usize = 1 << 18;
 /// Largest plaintext of one manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 20;
 /// Largest plaintext of one mark and of one record of a removal, in bytes.

@@ -9,7 +9,9 @@ use crate::chunk::Compressor;
 use crate::crypto::Recipient;
 use crate::crypto::seal::Sealer;
 use crate::id::{ChunkId, PackId};
-use crate::limits::{PACK_BYTES_TARGET, PACK_SEGMENTS_TARGET, SEGMENT_BYTES_TARGET};
+use crate::limits::{
+    PACK_BYTES_TARGET, PACK_CHUNKS_TARGET, PACK_SEGMENTS_TARGET, SEGMENT_BYTES_TARGET, SEGMENT_CHUNKS_TARGET,
+};
 use crate::store::{Store, Upload};
 
 /// The last bytes of every pack's plaintext.
@@ -32,6 +34,8 @@ pub struct PackWriter {
     footer: Footer,
     /// Plaintext bytes of the closed segments.
     offset: u64,
+    /// Chunks of the closed segments.
+    closed_chunks: usize,
     plain: Vec<u8>,
     chunks: Vec<SegmentChunk>,
     stored: Vec<u8>,
@@ -52,6 +56,7 @@ impl PackWriter {
             sealed_bytes: 0,
             footer: Footer { kind, segments: Vec::new() },
             offset: 0,
+            closed_chunks: 0,
             plain: Vec::with_capacity(SEGMENT_BYTES_TARGET + SEGMENT_BYTES_TARGET / 4),
             chunks: Vec::new(),
             stored: Vec::new(),
@@ -74,12 +79,14 @@ impl PackWriter {
 
     /// True when the open segment has reached its size.
     pub fn segment_is_full(&self) -> bool {
-        self.plain.len() >= SEGMENT_BYTES_TARGET
+        self.plain.len() >= SEGMENT_BYTES_TARGET || self.chunks.len() >= SEGMENT_CHUNKS_TARGET
     }
 
     /// True when the pack has reached its size and should be finished.
     pub fn is_full(&self) -> bool {
-        self.offset >= PACK_BYTES_TARGET as u64 || self.footer.segments.len() >= PACK_SEGMENTS_TARGET
+        self.offset >= PACK_BYTES_TARGET as u64
+            || self.footer.segments.len() >= PACK_SEGMENTS_TARGET
+            || self.closed_chunks >= PACK_CHUNKS_TARGET
     }
 
     /// Compresses, seals and writes the open segment.
@@ -93,6 +100,7 @@ impl PackWriter {
         self.stored.clear();
         let codec = compressor.compress(&self.plain, &mut self.stored).map_err(Error::Compress)?;
         let len = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.closed_chunks += self.chunks.len();
         self.footer.segments.push(Segment {
             codec,
             offset: self.offset,
@@ -115,6 +123,7 @@ impl PackWriter {
     pub fn copy_segment(&mut self, from: Origin, segment: Segment, stored: &[u8]) -> Result<()> {
         let mut origins = segment.origins;
         origins.push(from);
+        self.closed_chunks += segment.chunks.len();
         self.footer.segments.push(Segment { offset: self.offset, origins, ..segment });
         self.offset += stored.len() as u64;
         self.sealer.update(stored, &mut self.sealed).map_err(seal_error)?;
@@ -171,8 +180,34 @@ fn padding(len: u64) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::padding;
+    use super::*;
+    use crate::limits::FOOTER_BYTES_MAX;
+    use crate::store::LocalStore;
+
+    /// Millions of tiny files that compress well: the footer that lists them must stay one that can be read.
+    #[test]
+    fn however_small_the_chunks_a_footer_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::at(dir.path().join("repo"));
+        store.create_layout().unwrap();
+        let recipient = crate::crypto::DataIdentity::generate().recipient();
+        let mut pack = PackWriter::new(&store, &recipient, PackKind::Data).unwrap();
+        let mut compressor = Compressor::new(1).unwrap();
+        let mut number = 0u64;
+        while !pack.is_full() {
+            while !pack.segment_is_full() {
+                pack.add(ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes()), b"abc");
+                number += 1;
+            }
+            pack.close_segment(&mut compressor).unwrap();
+        }
+        let finished = pack.finish(&mut compressor).unwrap();
+        let mut footer = Vec::new();
+        finished.indexed.footer.encode(&mut footer);
+        assert!(footer.len() < FOOTER_BYTES_MAX / 8, "{} bytes for {number} chunks", footer.len());
+    }
 
     #[test]
     fn padding_hides_the_low_bits_and_stays_small() {

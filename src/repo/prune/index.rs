@@ -1,7 +1,7 @@
 //! What index objects list, without the chunks: so that millions of these cost little memory.
 
 use crate::id::{ChunkId, IndexId, PackId};
-use crate::limits::INDEX_CHUNKS_TARGET;
+use crate::limits::{INDEX_CHUNKS_TARGET, PACK_CHUNKS_TARGET, PACK_SEGMENTS_TARGET};
 use crate::pack::{IndexedPack, Origin, PackKind};
 use crate::repo::moved::Moves;
 use crate::repo::writer::groups;
@@ -24,6 +24,8 @@ pub(super) struct Listed {
     pub sealed_bytes: u64,
     /// Its segments.
     pub segments: Vec<ListedSegment>,
+    /// How many chunks they have together.
+    pub chunks: usize,
 }
 
 /// A segment of it.
@@ -36,6 +38,11 @@ pub(super) struct ListedSegment {
 }
 
 impl Listed {
+    /// True if others could well be put into one pack with it: it was not closed for the number of what is in it.
+    pub fn has_room(&self) -> bool {
+        self.segments.len() < PACK_SEGMENTS_TARGET / 2 && self.chunks < PACK_CHUNKS_TARGET / 2
+    }
+
     /// Bytes of all its segments.
     pub fn stored_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| u64::from(segment.stored_len)).sum()
@@ -190,9 +197,10 @@ impl Object {
 
 impl From<IndexedPack> for Listed {
     fn from(pack: IndexedPack) -> Self {
+        let chunks = pack.footer.chunk_count();
         let segments = pack.footer.segments.into_iter();
         let segments = segments.map(|one| ListedSegment { stored_len: one.stored_len, origins: one.origins.into() });
-        Self { kind: pack.footer.kind, sealed_bytes: pack.sealed_bytes, segments: segments.collect() }
+        Self { kind: pack.footer.kind, sealed_bytes: pack.sealed_bytes, segments: segments.collect(), chunks }
     }
 }
 

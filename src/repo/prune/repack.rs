@@ -10,7 +10,7 @@ use super::state::{Alive, State};
 use super::{Deletion, Repacked, Run};
 use crate::chunk::Compressor;
 use crate::id::PackId;
-use crate::limits::{PACK_BYTES_TARGET, PACK_SEGMENTS_TARGET};
+use crate::limits::PACK_BYTES_TARGET;
 use crate::monitor::{Unit, Warning};
 use crate::pack::{Origin, PackKind, PackReader, PackWriter, Place, Segment};
 use crate::repo::sync::Chain;
@@ -91,7 +91,7 @@ impl Run<'_> {
             let Some(one) = Candidate::new(id, listed, segments) else { continue };
             if (one.live_bytes as f64) < listed.stored_bytes() as f64 * self.options.repack_below {
                 sparse.push(one);
-            } else if one.sealed_bytes < SMALL_BYTES && listed.segments.len() < PACK_SEGMENTS_TARGET / 2 {
+            } else if one.sealed_bytes < SMALL_BYTES && listed.has_room() {
                 small.push(one);
             }
         }
