@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::render::Output;
 use super::restore_args::RestoreArgs;
-use super::run::{scope, with_repository};
+use super::run::{file_at_home, scope, with_repository};
 use super::text::{self, Style};
 use crate::commands::rollback::{Answer, RollbackOptions, is_application, rollback};
 use crate::commands::rollback_report::{RollbackPlan, RollbackReport};
@@ -48,7 +48,7 @@ pub fn restore(env: &Env, args: &RestoreArgs, output: Output) -> Result<Exit> {
         let options = commands::restore::RestoreOptions {
             id: args.id.clone(),
             scope: scope.clone(),
-            target: args.target.clone(),
+            target: args.target.as_deref().map(file_at_home).transpose()?,
             in_place: args.in_place,
             exact: args.exact,
             paths: args.paths.clone(),

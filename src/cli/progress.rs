@@ -176,7 +176,7 @@ impl Monitor for Progress {
         }
         let style = Style::for_stderr();
         let mark = if warning.incomplete { style.bad("missing") } else { style.warn("note") };
-        self.bar.suspend(|| text::tell(&format!("{mark}: {}: {}", warning.subject, warning.message)));
+        self.bar.suspend(|| text::tell(&format!("{mark}: {}: {}", warning.subject, text::runnable(&warning.message))));
     }
 
     fn waiting(&self, for_what: &str) {

@@ -141,7 +141,7 @@ fn environment(
 }
 
 /// Shells leave a `~` alone that is quoted, or stands behind a `=`.
-fn file_at_home(file: &Path) -> Result<PathBuf> {
+pub(super) fn file_at_home(file: &Path) -> Result<PathBuf> {
     file.to_str().map_or_else(|| Ok(file.to_path_buf()), |text| at_home(text).map(PathBuf::from))
 }
 

@@ -197,7 +197,7 @@ impl Env {
                 let asked = if by_passphrase.is_empty() { None } else { self.ask_passphrase(&store.address())? };
                 let Some(passphrase) = asked else { return Err(error.into()) };
                 let identity = [PersonIdentity::from_passphrase(passphrase)];
-                unlock(&store.address(), &by_passphrase, &identity, "the passphrase")?
+                unlock(&store.address(), &by_passphrase, &identity, "the passphrase was tried")?
             }
             found => found?,
         };

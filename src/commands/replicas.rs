@@ -15,6 +15,7 @@ use crate::repo::replicate::ReplicateReport;
 use crate::store::{LocalStore, Location, Store};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What this machine remembers of a replica.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct LastReplication {
     /// When the newest of these was made, RFC 3339.
     pub newest_only_there: Option<String>,
 }
+
+/// A disk that sleeps has answered by then.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 const KEPT: &str = "replicas";
 
@@ -124,19 +128,29 @@ pub(super) fn folders_of(catalog: &Catalog, id: RepositoryId, root: &Path) -> Ve
     let named = targets.into_iter().map(|target| target.address);
     let all = named.chain(last_replications(catalog).into_iter().map(|one| one.address));
     let folders = all.filter_map(|text| Some(Location::parse(&text, None).ok()?.folder()?.to_path_buf()));
-    folders.filter(|folder| is_replica(folder, id)).collect()
+    folders.filter(|folder| is_replica(folder.clone(), id)).collect()
 }
 
-fn is_replica(folder: &Path, id: RepositoryId) -> bool {
-    let store = LocalStore::at(folder);
-    let config = read_config_bytes(&store).ok();
+fn is_replica(folder: PathBuf, id: RepositoryId) -> bool {
+    let config = in_time(move || read_config_bytes(&LocalStore::at(folder)).ok()).flatten();
     config.and_then(|bytes| Config::decode("", &bytes).ok()).is_some_and(|config| config.repository == id)
+}
+
+/// What `work` finds, unless it takes too long: a server of files that is gone may never answer, and neither a
+/// capture nor `status` may hang for a replica there.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more if it took too long.
+        let _ = sender.send(work());
+    });
+    receiver.recv_timeout(ANSWER_MAX).ok()
 }
 
 /// True unless it is a folder that is not there now; whether a bucket answers is not asked.
 pub(super) fn is_there(address: &str) -> bool {
     match Location::parse(address, None) {
-        Ok(Location::Folder(path)) => path.join("config").exists(),
+        Ok(Location::Folder(path)) => in_time(move || path.join("config").exists()).unwrap_or(false),
         _ => true,
     }
 }

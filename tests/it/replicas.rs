@@ -62,6 +62,8 @@ fn a_tilde_in_the_settings_is_the_home_folder_and_replicas_are_not_captured() {
     for there in ["r/config", "rep-v/config", "rep-w/config"] {
         assert!(sandbox.home().join(there).exists(), "{there}");
     }
+    must_in(&sandbox, &project, "restore latest --target=~/back", exit::DONE);
+    assert!(sandbox.home().join("back/notes").exists());
     assert!(!project.join("~").exists() && !sandbox.path("~").exists());
     // Those that are in what is captured are left out, whether the settings name them or not.
     let report = must_in(&sandbox, &project, "create --json", exit::DONE).json();
