@@ -235,7 +235,7 @@ fn connect_for_reading(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
-    connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -16384;").map_err(failed)?;
+    connection.execute_batch("PRAGMA mmap_size = 67108864; PRAGMA cache_size = -16384;").map_err(failed)?;
     Ok(connection)
 }
 

@@ -208,6 +208,19 @@ impl Catalog {
         Ok(found.map_err(self.failed("look for chunks"))?.is_some())
     }
 
+    /// One manifest, if it is known.
+    ///
+    /// # Errors
+    /// The catalog is damaged.
+    pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotRow>> {
+        let connection = lock(&self.connection);
+        let mut query = connection
+            .prepare_cached("SELECT manifest FROM snapshot WHERE name = ?1")
+            .map_err(self.failed("look for a snapshot"))?;
+        let manifest = query.query_row([id.0], |row| row.get(0)).optional().map_err(self.failed("read a snapshot"))?;
+        Ok(manifest.map(|manifest| SnapshotRow { id, manifest }))
+    }
+
     /// The manifests, in no order.
     ///
     /// # Errors

@@ -62,5 +62,5 @@ pub const PRAGMAS: &str = "
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA temp_store = MEMORY;
-PRAGMA mmap_size = 268435456;
+PRAGMA mmap_size = 67108864;
 ";

@@ -239,14 +239,13 @@ impl Repository {
                 _ => None,
             })
             .collect();
-        let known: HashMap<SnapshotId, SnapshotRow> =
-            self.catalog.snapshots()?.into_iter().map(|row| (row.id, row)).collect();
         let seen = self.catalog.sightings()?;
         let mut set = SnapshotSet::default();
         let mut fresh = Vec::new();
         for id in listed.iter().copied() {
-            if let Some(row) = known.get(&id) {
-                set.snapshots.push(self.parse(row)?);
+            // One by one: all of them together take as much memory again as what is made of them.
+            if let Some(row) = self.catalog.snapshot(id)? {
+                set.snapshots.push(self.parse(&row)?);
                 continue;
             }
             match self.read_manifest(id) {
@@ -267,8 +266,8 @@ impl Repository {
         let forgotten: HashSet<SnapshotId> = set.marks.forgotten().into_keys().collect();
         let listed: HashSet<SnapshotId> = listed.into_iter().collect();
         for id in seen.difference(&listed).filter(|id| !set.removed.contains_key(*id) && !forgotten.contains(*id)) {
-            if let Some(row) = known.get(id) {
-                set.vanished.push(self.parse(row)?);
+            if let Some(row) = self.catalog.snapshot(*id)? {
+                set.vanished.push(self.parse(&row)?);
             }
         }
         set.vanished.sort_by(|a, b| (&a.manifest.time, a.id).cmp(&(&b.manifest.time, b.id)));

@@ -144,14 +144,16 @@ fn prune_alone(
         }
     }
     if !due.is_empty() {
-        run.sweep(&state, &due)?;
+        run.sweep(state, &due)?;
         state = run.state()?;
     } else if !options.dry_run && !state.set.marks.marks.is_empty() {
         // What an earlier run had no time for.
-        run.clear_marks(&[], None)?;
+        run.clear_marks(&state.set, &[], None)?;
     }
     let mut index = Index::read(repository)?;
     if run.repack(&state, &index)? {
+        // Of each of these there is one at a time: in a large repository they are what takes memory.
+        drop((state, index));
         state = run.state()?;
         index = Index::read(repository)?;
     }

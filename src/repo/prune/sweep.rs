@@ -6,7 +6,7 @@ use super::{Deletion, Run};
 use crate::id::{MarkId, PackId, RemovalId, SnapshotId, object_name};
 use crate::monitor::Unit;
 use crate::repo::mark::{Act, Tombstone};
-use crate::repo::{Error, Repository, Result};
+use crate::repo::{Error, Repository, Result, SnapshotSet};
 use crate::store::Key;
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ struct Plan {
 
 impl Run<'_> {
     /// Deletes what the marks `due` name and nobody needs.
-    pub(super) fn sweep(&mut self, before: &State, due: &[MarkId]) -> Result<()> {
+    pub(super) fn sweep(&mut self, before: State, due: &[MarkId]) -> Result<()> {
         let own = match self.options.dry_run {
             true => None,
             false => {
@@ -38,6 +38,7 @@ impl Run<'_> {
                 Some(mark)
             }
         };
+        drop(before);
         let state = self.state()?;
         let index = Index::read(self.repository)?;
         let plan = self.plan(&state, due, &index)?;
@@ -56,14 +57,14 @@ impl Run<'_> {
             0 => None,
             _ => Some(self.delete(own, &state, plan, index)?),
         };
+        drop(state);
         self.settle();
-        self.clear_marks(due, Some(own))?;
+        self.clear_marks(&self.repository.snapshots()?, due, Some(own))?;
         kept.map_or(Ok(()), |kept| clear_records(self.repository, kept))
     }
 
     /// Removes the marks that have been carried out, in an order in which each step leaves the truth.
-    pub(super) fn clear_marks(&self, due: &[MarkId], own: Option<MarkId>) -> Result<()> {
-        let set = self.repository.snapshots()?;
+    pub(super) fn clear_marks(&self, set: &SnapshotSet, due: &[MarkId], own: Option<MarkId>) -> Result<()> {
         let marks = &set.marks;
         let remove = |id: &MarkId| self.repository.store.remove(&Key::from(*id));
         let known_for = |id: &MarkId| self.repository.known_for(&Key::from(*id).path(), &self.clock.moment());
