@@ -157,6 +157,9 @@ pub(super) fn take_databases(plan: &mut Plan, project: &Project, observed: &Obse
         }
         if !is_selected(&wish.only, SourceKind::Database, &[&name]) {
             plan.line("database", name, "skipped", NOT_SELECTED);
+        } else if item.container.state.status == Status::Paused && plan.stops.stop.contains(&name) {
+            let reason = format!("{kind} is paused and cannot answer; its files are copied while it is stopped");
+            plan.line("database", name, "skipped", reason);
         } else if item.container.state.status == Status::Paused {
             plan.unprotected("database", &name, "its container is paused: the server cannot answer");
         } else {

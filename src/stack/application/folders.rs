@@ -179,6 +179,9 @@ pub(super) fn fate(server: &str, writers: &BTreeSet<Writer>, plan: &Plan, asked:
     let dumped = plan.databases.iter().map(|item| &item.database).find(|database| of(database));
     match dumped {
         Some(database) => Fate::Dumped(format!("the dump of {} is the authority", database.service)),
+        None if writers.iter().any(|writer| writer.paused) => Fate::Torn(format!(
+            "{server} is paused in the middle of its work, and cannot be dumped: docker compose unpause, or --stop"
+        )),
         None if plan.running.iter().any(of) => Fate::Torn(format!(
             "{server} writes to it and its dump is not selected: a live copy would be torn; select the database too, or --stop"
         )),

@@ -8,7 +8,7 @@
 //! A lock beside the record tells one that is in use from one that was left.
 
 use super::{Error, Result};
-use crate::docker::{Engine, Health};
+use crate::docker::{Engine, Health, Status};
 use crate::fs::{create_dir_durable, sync_dir, write_replacing};
 use crate::monitor::{Monitor, Warning, lock};
 use rustix::fs::FlockOperation;
@@ -36,6 +36,9 @@ pub struct Held {
     /// True if others wait until it is healthy.
     #[serde(default)]
     pub is_needed_healthy: bool,
+    /// True if a person had paused it: it is paused again when it was started.
+    #[serde(default)]
+    pub was_paused: bool,
 }
 
 /// What is remembered.
@@ -148,7 +151,7 @@ impl<'e> Guard<'e> {
         Downtime {
             stopped: services(&|held| !held.pause),
             paused: services(&|held| held.pause),
-            started: services(&|held| !failed.contains(&held.id)),
+            started: services(&|held| !held.was_paused && !failed.contains(&held.id)),
             stop_seconds: 0.0,
             down_seconds: self.began.elapsed().as_secs_f64(),
         }
@@ -161,7 +164,7 @@ fn start_all(engine: &Engine, containers: &[Held], monitor: &dyn Monitor) -> Vec
     for held in containers {
         monitor.item(&format!("starting {}", held.name));
         match start(engine, held) {
-            Ok(()) if held.is_needed_healthy && !is_healthy_in_time(engine, held) => {
+            Ok(()) if held.is_needed_healthy && !held.was_paused && !is_healthy_in_time(engine, held) => {
                 let message = format!(
                     "it is not healthy after {} s; what needs it was started all the same",
                     HEALTHY_WAIT.as_secs()
@@ -184,6 +187,14 @@ fn start_all(engine: &Engine, containers: &[Held], monitor: &dyn Monitor) -> Vec
 }
 
 fn start(engine: &Engine, held: &Held) -> crate::docker::Result<()> {
+    if held.was_paused {
+        // It may not have come to be stopped.
+        if engine.container(&held.id)?.state.status != Status::Paused {
+            engine.start(&held.id)?;
+            engine.pause(&held.id)?;
+        }
+        return Ok(());
+    }
     if !held.pause {
         return engine.start(&held.id).map(drop);
     }
@@ -302,9 +313,10 @@ fn repair_one(path: &Path, monitor: &dyn Monitor) -> Option<Repaired> {
         }
     };
     let stands = |held: &&Held| {
-        engine.container(&held.id).is_ok_and(|found| match held.pause {
-            true => found.state.status == crate::docker::Status::Paused,
-            false => !super::observe::is_active(found.state.status),
+        engine.container(&held.id).is_ok_and(|found| match (held.pause, held.was_paused) {
+            (true, _) => found.state.status == Status::Paused,
+            (false, true) => found.state.status != Status::Paused,
+            (false, false) => !super::observe::is_active(found.state.status),
         })
     };
     let standing: Vec<Held> = record.containers.iter().filter(stands).cloned().collect();

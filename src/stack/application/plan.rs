@@ -9,7 +9,7 @@ use super::observe::{Observed, is_active};
 use super::project::Project;
 use super::select::{Only, Stops, Writer, level_of};
 use super::{Error, Result, images};
-use crate::docker::{Container, Image, Volume};
+use crate::docker::{Container, Image, Status, Volume};
 use crate::monitor::Warning;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
 use crate::stack::compose::MountKind;
@@ -186,6 +186,9 @@ fn fill(
     if let Ok(seen) = &observed {
         plan.stops = stops(project, seen, wish);
         take_databases(plan, project, seen, wish);
+        if !wish.files_only {
+            leave_paused(plan, seen);
+        }
     }
     folders(plan, project, observed.as_ref().ok(), wish);
     project_files(plan, project, wish);
@@ -243,6 +246,17 @@ fn stops(project: &Project, observed: &Observed, wish: &Wish) -> Stops {
         }
     }
     stops
+}
+
+/// What a person has paused does not write, and stays as it is. A database is stopped all the same, and paused again
+/// afterwards: a pause leaves its files in the middle of things.
+fn leave_paused(plan: &mut Plan, observed: &Observed) {
+    let runs = |name: &str| {
+        let mut active = observed.of_service(name).filter(|c| is_active(c.state.status));
+        active.any(|container| container.state.status != Status::Paused)
+    };
+    let is_database = |name: &str| plan.running.iter().any(|database| database.service == name);
+    plan.stops.stop.retain(|name| is_database(name) || runs(name));
 }
 
 /// Lines for what is not looked at.

@@ -181,6 +181,7 @@ fn to_hold(project: &Project, observed: &Observed, stops: &Stops, services: &BTr
                     service: name.clone(),
                     pause,
                     is_needed_healthy,
+                    was_paused: container.state.status == Status::Paused,
                 });
             }
         }

@@ -71,6 +71,49 @@ fn what_writes_is_stopped_and_started_again_and_nothing_else() {
     assert!(!same("-db-") && !same("-web-") && same("-reader-") && same("-once-"), "{before}{after}");
 }
 
+const PAUSED: &str = "
+services:
+  idle:
+    image: IMAGE
+    command: sh -c 'while :; do date >> /data/log; sleep 0.1; done'
+    volumes: [idle:/data]
+    stop_grace_period: 0s
+  cache:
+    image: IMAGE
+    command: sh -c 'touch /data/dump.rdb; while :; do sleep 0.1; done'
+    labels: {snap.database: redis}
+    volumes: [cache:/data]
+    stop_grace_period: 0s
+volumes: {idle: {}, cache: {}}
+";
+
+#[test]
+fn what_a_person_has_paused_is_paused_afterwards() {
+    need!(docker(), root());
+    let app = App::new("paused", PAUSED);
+    app.up();
+    wait_until(|| app.try_exec("cache", "test -e /data/dump.rdb").is_ok());
+    app.compose(&["pause"]);
+    let paused = ["cache paused", "idle paused"];
+    assert_eq!(app.states(), paused);
+    let before = starts(&app);
+    let line = |text: &str, service: &str| text.lines().find(|line| line.contains(service)).map(str::to_owned);
+    // Nobody can ask a server that is paused.
+    let report = app.create(&["--only", "volume", "--only", "database"], exit::INCOMPLETE);
+    let why = report["warnings"].to_string();
+    assert!(why.contains("paused in the middle of its work") && !why.contains("select the database"), "{why}");
+    let report = app.create(&["--stop", "--only", "volume", "--only", "database"], exit::DONE);
+    assert_eq!(app.states(), paused);
+    assert_eq!(line(&starts(&app), "-idle-"), line(&before, "-idle-"), "its files need no stop");
+    let level = |name: &str| {
+        let mut sources = report["snapshot"]["sources"].as_array().expect("a list").iter();
+        sources.find(|source| source["name"] == name).expect("a volume")["level"].clone()
+    };
+    assert_eq!((level("idle"), level("cache")), ("paused".into(), "stopped".into()), "{report}");
+    assert_eq!(report["downtime"]["stopped"], serde_json::json!(["cache"]));
+    assert_eq!(report["downtime"]["started"], serde_json::json!([]));
+}
+
 #[test]
 fn a_person_is_told_what_stood_still_in_which_order_and_the_way_back() {
     need!(docker(), root());
