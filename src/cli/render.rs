@@ -104,11 +104,15 @@ impl Output {
         self.give(report, exit, |out, style| super::stack_screens::plan(out, style, report))
     }
 
-    /// What an interrupted capture had left standing still.
-    pub fn repaired(self, repaired: &[Repaired]) -> Exit {
-        let exit = if repaired.iter().all(|one| one.done) { Exit::Done } else { Exit::Failed };
-        let document = serde_json::json!({ "repaired": repaired });
-        self.give(&document, exit, |out, style| super::stack_screens::repaired(out, style, repaired))
+    /// What an interrupted capture had left standing still, and the applications whose restore was interrupted.
+    pub fn repaired(self, repaired: &[Repaired], unfinished: &[String]) -> Exit {
+        let exit = match repaired.iter().all(|one| one.done) {
+            false => Exit::Failed,
+            true if unfinished.is_empty() => Exit::Done,
+            true => Exit::Damage,
+        };
+        let document = serde_json::json!({ "repaired": repaired, "unfinished_restores": unfinished });
+        self.give(&document, exit, |out, style| super::stack_screens::repaired(out, style, repaired, unfinished))
     }
 
     /// The snapshots.

@@ -14,6 +14,7 @@ use super::text::{self, Style};
 use super::upkeep;
 use super::watch::watched;
 use crate::commands::folders::{Folders, at_home};
+use crate::commands::rollback_resume::interrupted;
 use crate::commands::runnable::Given;
 use crate::commands::{self, Env, Error, Result};
 use crate::crypto::secrets::Role;
@@ -184,7 +185,7 @@ fn dispatch(env: &Env, command: &Command, output: Output) -> Result<Exit> {
         Command::Prune(args) => upkeep::prune(env, args, output),
         Command::Replicate(args) => replicas::run(env, args, output),
         Command::Undelete { ids } => upkeep::undelete(env, ids, output),
-        Command::Status(args) if args.repair => Ok(output.repaired(&repaired)),
+        Command::Status(args) if args.repair => Ok(output.repaired(&repaired, &interrupted(env))),
         Command::Status(args) => with_repository(env, |repository| {
             let report = commands::status::status(env, repository)?;
             if let Some(file) = &args.prometheus {

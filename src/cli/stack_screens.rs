@@ -3,6 +3,7 @@
 use super::text::{self, Style};
 use crate::commands::application::PlanReport;
 use crate::commands::create::{CreateReport, CreatedSource};
+use crate::commands::runnable::word;
 use crate::monitor::Warning;
 use crate::repo::manifest::{Coverage, Level, SourceKind};
 use crate::stack::application::guard::{Downtime, Repaired};
@@ -97,9 +98,15 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     let _ = writeln!(out, "{}", text::runnable(&ways));
 }
 
-pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired]) {
+pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired], unfinished: &[String]) {
     if repaired.is_empty() {
-        let _ = writeln!(out, "nothing was left standing still");
+        let _ = writeln!(out, "no capture has left anything standing still");
+    }
+    for project in unfinished {
+        let what = format!("a restore of {project} was interrupted, and its services may stand still");
+        let project = word(project);
+        let _ = writeln!(out, "{} {}", style.bad("✗"), what);
+        let _ = writeln!(out, "    ← snap restore --resume --stack {project} goes on, --abort puts the old state back");
     }
     for one in repaired {
         let mark = if one.done { style.good("✓") } else { style.bad("!") };

@@ -58,6 +58,8 @@ fn sweep(name: &str, go_on: &str) {
             let dir = app.dir.display().to_string();
             let run = app.sandbox.expect(&["create", &dir], &[5]).unwrap_or_else(|text| panic!("{step}: {text}"));
             assert!(run.stderr.contains("--resume") && run.stderr.contains("--abort"), "{run}");
+            let run = app.sandbox.must("status --repair", exit::DAMAGE);
+            assert!(run.stdout.contains("--resume") && run.stdout.contains("--abort"), "{run}");
             app.sandbox
                 .expect(&["restore", go_on], &[exit::DONE])
                 .unwrap_or_else(|text| panic!("killed at {step}, then {go_on}: {text}"));
