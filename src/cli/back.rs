@@ -32,6 +32,7 @@ pub fn restore(env: &Env, args: &RestoreArgs, output: Output) -> Result<Exit> {
                 id: args.id.clone(),
                 scope: scope.clone(),
                 only: args.only.clone(),
+                exact: args.exact,
                 plan: args.plan,
                 yes: args.yes,
                 workers: args.threads,
@@ -90,10 +91,10 @@ fn done(output: Output, report: &RollbackReport, asked: bool) -> Exit {
         Ending::PutBack => Exit::PutBack,
         _ => Exit::NeedsPerson,
     };
-    output.give(report, exit, |out, style| told(out, style, report))
+    output.give(report, exit, |out, style| told(out, style, report, asked))
 }
 
-fn told(out: &mut String, style: Style, report: &RollbackReport) {
+fn told(out: &mut String, style: Style, report: &RollbackReport, asked: bool) {
     for (number, step) in report.steps.iter().enumerate() {
         let _ = writeln!(out, "{:>2} {}", number + 1, step.what);
     }
@@ -113,6 +114,14 @@ fn told(out: &mut String, style: Style, report: &RollbackReport) {
                 report.project,
                 short(&report.snapshot),
                 text::seconds(report.seconds)
+            );
+        }
+        Ending::PutBack if asked => {
+            let _ = writeln!(
+                out,
+                "{} the old state is back: {} runs as before the restore · down {down}",
+                style.good("✓"),
+                report.project
             );
         }
         Ending::PutBack => {

@@ -167,6 +167,8 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
             "snap restore --resume --stack {project} goes on with it, snap restore --abort --stack {project} puts the old \
              state back"
         )),
+        Error::Rollback(rollback::Error::Damaged { .. }) => None,
+        Error::Rollback(_) => Some("this changed nothing of the application".to_owned()),
         Error::Application(application::Error::Busy { .. }) => Some("wait until it has ended".to_owned()),
         Error::Application(application::Error::Docker(error)) => error.hint().map(str::to_owned),
         Error::Repo(repo::Error::Overwrites { .. }) => Some(

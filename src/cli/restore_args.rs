@@ -46,7 +46,7 @@ pub struct RestoreArgs {
     /// Change only what differs, where the files were or in --target
     #[arg(long)]
     pub in_place: bool,
-    /// In place: remove what the snapshot does not have
+    /// In place, or of an application: what the snapshot does not have goes
     #[arg(long)]
     pub exact: bool,
     /// As root: leave off set-id bits, capabilities, trusted attributes and devices

@@ -85,9 +85,7 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
     let keep = env.own_folders(repository, &target)?;
     refuse_own_folder(&target, &keep)?;
     if options.exact && !snapshot.manifest.complete {
-        let id = snapshot.id.short();
-        let message = format!("snapshot {id} is incomplete: --exact would remove what it lacks");
-        return Err(Error::usage(message, format!("snap show {id} says what that is; restore without --exact")));
+        return Err(incomplete_for_exact(snapshot));
     }
     repository.require_owner("read what snapshots hold")?;
     let folder = folder_restore(options, keep.into_keys().chain(env.own_keys()).collect())?;
@@ -102,6 +100,13 @@ pub fn restore(env: &Env, repository: &Repository, options: &RestoreOptions) -> 
         return Err(Error::usage(message, format!("snap show {} --files lists what is", snapshot.id.short())));
     }
     Ok(report(snapshot, target, done, started))
+}
+
+/// What an incomplete snapshot lacks would be taken for what it does not have.
+pub(super) fn incomplete_for_exact(snapshot: &Snapshot) -> Error {
+    let id = snapshot.id.short();
+    let message = format!("snapshot {id} is incomplete: --exact would remove what it lacks");
+    Error::usage(message, format!("snap show {id} says what that is; restore without --exact"))
 }
 
 /// How one source's files are put back.

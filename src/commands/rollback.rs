@@ -4,6 +4,7 @@ use super::application::{ComposeOptions, prepare};
 use super::create::{CreateOptions, create};
 use super::env::{host_name, now_text, threads};
 use super::project::Project as Folder;
+use super::restore::incomplete_for_exact;
 use super::rollback_report::{RollbackPlan, RollbackReport, report_of};
 use super::rollback_resume::refuse_unfinished;
 use super::rollback_table::restore_table;
@@ -13,6 +14,7 @@ use super::{Env, Error, Result, log};
 use crate::docker::Engine;
 use crate::monitor::lock;
 use crate::repo::Repository;
+use crate::repo::log::LogEntry;
 use crate::repo::manifest::ProjectEntry;
 use crate::repo::reader::Reader;
 use crate::repo::select::Scope;
@@ -39,6 +41,8 @@ pub struct RollbackOptions {
     pub scope: Scope,
     /// Parts: `env`, `files`, `file:PATH`, `image:NAME`, `volume:NAME`, `db:NAME`, or `db:NAME/TABLE` alone; all if empty.
     pub only: Vec<String>,
+    /// What the snapshot does not have goes aside, and is gone when the new state has proved itself.
+    pub exact: bool,
     /// Only say what would be done.
     pub plan: bool,
     /// Do not ask.
@@ -92,6 +96,9 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
         return Err(Error::usage("the snapshot is of a folder", "give --in-place or --target DIR"));
     };
     let parts = parts(&options.only)?;
+    if options.exact && !manifest.complete {
+        return Err(incomplete_for_exact(snapshot));
+    }
     let directory = PathBuf::from(&project.directory);
     let directory = std::fs::canonicalize(&directory).unwrap_or(directory);
     let state = folder_of(&env.folders.data, &host_name(), &project.name, &directory);
@@ -99,56 +106,91 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
     if let Some(one) = only_table(&parts)? {
         return restore_table(env, repository, snapshot, project, &directory, one, options);
     }
-    let engine = Engine::from_env().map_err(application::Error::Docker)?;
-    refuse_remote(&engine)?;
-    let restore = random_digits()?;
-    let mut world = world_of(env, &engine, project, &directory, &state, &parts)?;
-    let wanted = choose(manifest, &parts)
-        .map_err(|message| Error::usage(message, format!("snap show {} lists what it has", snapshot.id.short())))?;
-    world.databases = databases(&wanted);
-    let mut reader = open_reader(repository, snapshot)?;
-    let planner = Planner {
-        engine: &engine,
-        repository,
-        manifest,
-        project: &project.name,
-        restore: &restore,
-        wanted,
-        only: !parts.is_empty(),
-        settings: &world.probes.settings,
-        workers: threads(options.workers),
-        monitor: &*env.monitor,
-    };
-    if parts.is_empty() {
-        refuse_taken(project, &world.origins)?;
-    }
-    let plan = planner.plan(&mut reader)?;
-    let told = RollbackPlan::of(snapshot, project, &plan, &world);
-    if options.plan {
-        return Ok(Answer::Plan(told));
-    }
-    let question = format!("{}\n  {} is stopped, changed and started again.", told.lines().join("\n"), project.name);
-    if !options.yes && !env.prompt.confirm(&question, &project.name) {
-        let hint = "snap restore … --plan says what would be done; --yes does it without asking";
-        return Err(Error::usage("nobody agreed to the restore, and nothing was changed", hint));
-    }
-    let work = Work { env, repository, snapshot, project, directory, state, world: &world, planner, plan };
     let mut entry = log::begin(repository, "restore");
     entry.stack.clone_from(&manifest.stack);
     entry.snapshot = Some(snapshot.id);
     entry.only.clone_from(&options.only);
-    entry.changes.clone_from(&work.plan.changes);
-    match work.transact(&options.only, &mut reader) {
-        Ok(outcome) => {
-            let report = report_of(outcome, &mut entry, project, &snapshot.id.to_string(), &work.state, started);
+    let aim = Aim { env, repository, snapshot, project, directory, state, parts, options };
+    match aim.reach(&mut entry) {
+        Ok(Reached::Plan(plan)) => Ok(Answer::Plan(plan)),
+        Ok(Reached::End(outcome)) => {
+            let report = report_of(outcome, &mut entry, project, &snapshot.id.to_string(), &aim.state, started);
             log::put(env, repository, entry, started);
             Ok(Answer::Done(Box::new(report)))
         }
         Err(error) => {
-            (entry.ending, entry.message) = log::failure(&error);
-            log::put(env, repository, entry, started);
+            // What was asked for wrongly, or only looked at, was no restore.
+            if !options.plan && !matches!(error, Error::Usage { .. }) {
+                (entry.ending, entry.message) = log::failure(&error);
+                log::put(env, repository, entry, started);
+            }
             Err(error)
         }
+    }
+}
+
+/// What is to be brought back, and where.
+struct Aim<'a> {
+    env: &'a Env,
+    repository: &'a Repository,
+    snapshot: &'a Snapshot,
+    project: &'a ProjectEntry,
+    directory: PathBuf,
+    state: PathBuf,
+    parts: Vec<Part>,
+    options: &'a RollbackOptions,
+}
+
+/// What came of it.
+enum Reached {
+    Plan(RollbackPlan),
+    End(Outcome),
+}
+
+impl Aim<'_> {
+    /// Plans, asks, and goes through with it.
+    fn reach(&self, entry: &mut LogEntry) -> Result<Reached> {
+        let Self { env, repository, snapshot, project, directory, state, parts, options } = self;
+        let engine = Engine::from_env().map_err(application::Error::Docker)?;
+        refuse_remote(&engine)?;
+        let restore = random_digits()?;
+        let mut world = world_of(env, &engine, project, directory, state, parts)?;
+        let wanted = choose(&snapshot.manifest, parts)
+            .map_err(|message| Error::usage(message, format!("snap show {} lists what it has", snapshot.id.short())))?;
+        world.databases = databases(&wanted);
+        let mut reader = open_reader(repository, snapshot)?;
+        let planner = Planner {
+            engine: &engine,
+            repository,
+            manifest: &snapshot.manifest,
+            project: &project.name,
+            restore: &restore,
+            wanted,
+            only: !parts.is_empty(),
+            exact: options.exact,
+            keep: [env.own_folders(repository)?, env.own_keys()].concat(),
+            settings: &world.probes.settings,
+            workers: threads(options.workers),
+            monitor: &*env.monitor,
+        };
+        if parts.is_empty() {
+            refuse_taken(project, &world.origins)?;
+        }
+        let plan = planner.plan(&mut reader)?;
+        let told = RollbackPlan::of(snapshot, project, &plan, &world);
+        if options.plan {
+            return Ok(Reached::Plan(told));
+        }
+        let question =
+            format!("{}\n  {} is stopped, changed and started again.", told.lines().join("\n"), project.name);
+        if !options.yes && !env.prompt.confirm(&question, &project.name) {
+            let hint = "snap restore … --plan says what would be done; --yes does it without asking";
+            return Err(Error::usage("nobody agreed to the restore, and nothing was changed", hint));
+        }
+        entry.changes.clone_from(&plan.changes);
+        let (directory, state) = (directory.clone(), state.clone());
+        let work = Work { env, repository, snapshot, project, directory, state, world: &world, planner, plan };
+        work.transact(&options.only, &mut reader).map(Reached::End)
     }
 }
 
@@ -161,6 +203,7 @@ impl Work<'_> {
             project: self.project.name.clone(),
             directory: self.directory.clone(),
             only: only.to_vec(),
+            exact: self.planner.exact,
             began: now_text(),
             ran: self.world.ran.clone(),
             old_call: self.world.old_call.clone(),

@@ -71,7 +71,13 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
         entry.ending = Ending::Interrupted;
         entry.message = "it had not begun to change anything, and begins anew".to_owned();
         log::put(env, repository, entry, started);
-        let options = RollbackOptions { id: begun.snapshot, only: begun.only, yes: true, ..RollbackOptions::default() };
+        let options = RollbackOptions {
+            id: begun.snapshot,
+            only: begun.only,
+            exact: begun.exact,
+            yes: true,
+            ..RollbackOptions::default()
+        };
         return match rollback(env, repository, &options)? {
             Answer::Done(report) => Ok(*report),
             Answer::Plan(_) => Err(Error::usage("nothing was done", "give the command again")),
@@ -84,6 +90,11 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
         ..ProjectEntry::default()
     });
     let report = report_of(outcome, &mut entry, &project, &begun.snapshot, &folder, started);
+    if abort && entry.ending == Ending::PutBack {
+        // That is what was asked for.
+        entry.ending = Ending::Done;
+        entry.message = "the old state was put back".to_owned();
+    }
     log::put(env, repository, entry, started);
     Ok(report)
 }

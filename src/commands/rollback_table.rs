@@ -8,9 +8,10 @@ use super::rollback::{Answer, RollbackOptions, SAFETY_TAG};
 use super::rollback_report::{RollbackPlan, RollbackReport};
 use super::rollback_world::labels;
 use super::{Env, Error, Result, log};
+use crate::amount;
 use crate::docker::{Container, Engine, Status};
 use crate::repo::Repository;
-use crate::repo::evidence::Evidence;
+use crate::repo::evidence::{Evidence, Verdict};
 use crate::repo::log::Ending;
 use crate::repo::manifest::{DatabaseDetail, Detail, Manifest, ProjectEntry, SourceEntry};
 use crate::repo::sync::Snapshot;
@@ -71,8 +72,8 @@ pub(super) fn restore_table(
     let failed = |error| rollback::database_error(&format!("database {}", detail.service), error);
     let is_there = is_there(&probes.engine, &container.id, &server, &wanted, monitor).map_err(failed)?;
     let what = match is_there {
-        true => format!("its {rows} rows replace those that it has"),
-        false => format!("it is gone, and made again with its {rows} rows"),
+        true => format!("its {} replace what it has", amount::count(rows, "row", "rows")),
+        false => format!("it is gone, and made again with its {}", amount::count(rows, "row", "rows")),
     };
     let change = format!("table {shown} (service {}): {what}", detail.service);
     if options.plan {
@@ -105,18 +106,20 @@ pub(super) fn restore_table(
         check: format!("rows of {shown}"),
         service: detail.service.clone(),
         passed: true,
-        proves: false,
+        proves: true,
         attempts: 1,
-        answer: format!("{rows} rows, as captured"),
+        answer: format!("{}, as captured", amount::count(rows, "row", "rows")),
         time: super::env::now_text(),
         seconds: 0.0,
     };
     entry.ending = Ending::Done;
     entry.safety = crate::id::SnapshotId::parse(&safety).ok();
     entry.evidence = vec![evidence];
+    entry.verdict = Some(Verdict::of(&entry.evidence));
     let mut report = RollbackReport::new(&snapshot.id.to_string(), project, &entry);
     report.safety = Some(safety);
     report.evidence.clone_from(&entry.evidence);
+    report.verdict = entry.verdict;
     report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     log::put(env, repository, entry, started);
     Ok(Answer::Done(Box::new(report)))

@@ -73,7 +73,7 @@ pub struct ImageDetail {
 pub enum Authority {
     /// The dump.
     Dump,
-    /// The volume, which was captured while the server was stopped.
+    /// The volume, or the folder of the host, which was captured while the server was stopped.
     Volume,
 }
 

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 9] = [
     BASE,
 ];
 /// What all layers need; these may use each other.
-const BASE: &[&str] = &["id", "limits", "monitor", "fs"];
+const BASE: &[&str] = &["id", "limits", "monitor", "fs", "amount"];
 
 /// A rule says what is wrong with one file, each with its line.
 type Rule = fn(&Source) -> Vec<(usize, String)>;

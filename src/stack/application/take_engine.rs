@@ -1,7 +1,8 @@
 //! The sources that only the engine can give: images, and databases by their own clients.
 
+use super::folders::folder_writers;
 use super::plan::{DatabaseItem, Plan};
-use super::select::Stops;
+use super::select::level_of;
 use super::take::{Surroundings, Taken};
 use super::{Observed, project::Project};
 use crate::docker::Container;
@@ -11,6 +12,7 @@ use crate::repo::manifest::{Authority, Coverage, Detail, Level, SourceKind};
 use crate::repo::writer::Session;
 use crate::repo::{self, SnapshotSet};
 use crate::stack::capture;
+use crate::stack::files::Excludes;
 use crate::stack::source::database::{self, Database, Into, Settings, compare, summary};
 use crate::stack::source::image::{ImageCapture, KnownImages, Outcome, WantedImage};
 use std::collections::BTreeMap;
@@ -139,7 +141,7 @@ pub(super) fn take_databases(
                 state: "captured".to_owned(),
                 reason: format!("{} {}: {}", item.database.kind.name(), detail.version, summary(detail)),
             });
-            if is_copied_cold(plan, item, &plan.stops) {
+            if is_copied_cold(plan, item, around, observed)? {
                 detail.authority = Authority::Volume;
             }
         }
@@ -150,10 +152,32 @@ pub(super) fn take_databases(
 }
 
 /// True if the server's own files are captured while it is stopped: they are then newer than the dump.
-fn is_copied_cold(plan: &Plan, item: &DatabaseItem, stops: &Stops) -> bool {
+fn is_copied_cold(
+    plan: &Plan,
+    item: &DatabaseItem,
+    around: &Surroundings<'_, '_>,
+    observed: &Observed,
+) -> capture::Result<bool> {
+    let stops = &plan.stops;
+    if !stops.stop.contains(&item.database.service) {
+        return Ok(false);
+    }
     let holds = |name: &str| item.database.mounts.iter().any(|mount| mount.name == name);
-    stops.stop.contains(&item.database.service)
-        && plan.volumes.iter().any(|volume| holds(&volume.volume.name) && volume.level(stops) == Level::Stopped)
+    if plan.volumes.iter().any(|volume| holds(&volume.volume.name) && volume.level(stops) == Level::Stopped) {
+        return Ok(true);
+    }
+    for mount in item.database.mounts.iter().filter(|mount| mount.kind == "bind") {
+        let path = std::fs::canonicalize(&mount.source).unwrap_or_else(|_| mount.source.clone());
+        for folder in &plan.folders {
+            let Ok(inner) = path.strip_prefix(&folder.root) else { continue };
+            let patterns: Vec<&String> = around.rules.exclude.iter().chain(&folder.patterns).collect();
+            let is_captured = !Excludes::new(&patterns)?.leaves_out_folder(inner);
+            if is_captured && level_of(&folder_writers(Some(observed), &path), stops) == Level::Stopped {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The newest complete snapshot's dumps of the stack on this host, by service.

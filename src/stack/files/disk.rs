@@ -141,7 +141,10 @@ fn spot(path: &Path) -> Result<Spot> {
     }
     let root = open_target(Path::new("/")).map_err(|error| Error::io("open", b"/", error))?;
     // Not kept for the next call: a folder that was reached may have changed places by then.
-    Beneath::new(Arc::new(root)).spot(shown.strip_prefix(b"/").unwrap_or(shown))
+    Beneath::new(Arc::new(root)).spot(shown.strip_prefix(b"/").unwrap_or(shown)).map_err(|error| match error {
+        Error::Io { operation, source, .. } => Error::io(operation, shown, source),
+        other => other,
+    })
 }
 
 #[cfg(test)]
@@ -164,6 +167,8 @@ mod tests {
         Disk.sync_folder_of(&free).unwrap();
         Disk.remove(&free).unwrap();
         assert_eq!(Disk.inode(&free.join("below")).unwrap(), None);
+        let lost = Disk.attributes(&free.join("below")).unwrap_err().to_string();
+        assert!(lost.contains(&format!(" {}", free.display())), "its path is not a full one: {lost}");
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Excludes {
         self.patterns.is_empty()
     }
 
+    /// True if the patterns leave out the folder `path`, or one above it.
+    pub fn leaves_out_folder(&self, path: &Path) -> bool {
+        path.ancestors().any(|part| self.verdict(part.as_os_str().as_bytes(), true) == Some(true))
+    }
+
     /// What the patterns say: `Some(true)` leave out, `Some(false)` take in, `None` nothing.
     pub(super) fn verdict(&self, path: &[u8], is_dir: bool) -> Option<bool> {
         verdict(&self.patterns, path, is_dir)

@@ -128,8 +128,10 @@ impl Call {
                 None if monitor.cancelled() || started.elapsed() > PATIENCE => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    let why = if monitor.cancelled() { "it was interrupted" } else { "it did not end in time" };
-                    return Err(failed(why.to_owned()));
+                    return Err(match monitor.cancelled() {
+                        true => Error::Signal { step: format!("before {} had ended", self.name()) },
+                        false => failed("it did not end in time".to_owned()),
+                    });
                 }
                 None => std::thread::sleep(Duration::from_millis(20)),
             }

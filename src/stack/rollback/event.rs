@@ -33,6 +33,9 @@ pub struct Begun {
     pub directory: PathBuf,
     /// What was chosen of it; all if empty.
     pub only: Vec<String>,
+    /// True if what the snapshot does not have goes.
+    #[serde(default)]
+    pub exact: bool,
     /// When, RFC 3339.
     pub began: String,
     /// What ran, in the order in which it is started.

@@ -18,10 +18,13 @@
 //! tried.
 
 pub mod compose_call;
+mod database_files;
+mod differences;
 mod event;
 pub mod hold;
 pub mod journal;
 pub mod origin;
+mod plan_folders;
 pub mod ports;
 pub mod prepare;
 pub mod probes;
@@ -92,6 +95,12 @@ pub enum Error {
     StrangeTag {
         /// Which.
         tag: String,
+    },
+    /// The person's signal.
+    #[error("a signal ended it {step}")]
+    Signal {
+        /// When.
+        step: String,
     },
     /// Files.
     #[error(transparent)]

@@ -4,31 +4,27 @@
 //! and puts it beside what is there. So a snapshot that is damaged, an image that the engine refuses, a disk without
 //! room are known before the first service stops.
 
+use super::database_files::unsaid;
 use super::probes::listed;
 use super::services::engine_error;
 use super::stage_databases::DatabasePart;
-use super::stage_files::{Folder, FolderPart, make_stage};
+use super::stage_files::{FolderPart, make_stage};
 use super::stage_held::{HeldPart, is_exchanged, present};
 use super::stage_volumes::VolumeTarget;
-use super::wanted::{Wanted, project_folder};
-use super::{Error, Result, STAGE_PREFIX, Staged, Swap};
+use super::wanted::Wanted;
+use super::{Error, Result, Staged, Swap};
+use crate::amount;
 use crate::docker::Engine;
 use crate::monitor::{Monitor, Unit};
 use crate::repo::Repository;
-use crate::repo::entry::shown;
-use crate::repo::manifest::{Authority, Detail, ImageDetail, Manifest, SourceEntry, SourceKind, VolumeDetail};
+use crate::repo::manifest::{Detail, ImageDetail, Manifest, SourceEntry, SourceKind, VolumeDetail};
 use crate::repo::reader::Reader;
 use crate::stack::application::observe::{PROJECT, is_active};
-use crate::stack::compose::selection::{DEFAULT_FILES, OVERRIDES};
-use crate::stack::files::Disk;
 use crate::stack::source::image::load_image;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Lines of changes that are told for one folder.
-const LINES_MAX: usize = 20;
 
 /// A volume.
 pub(super) struct VolumePart<'m> {
@@ -48,7 +44,9 @@ pub(super) struct ImagePart<'m> {
 /// What will be done.
 pub struct Plan<'m> {
     pub(super) restore: String,
-    folders: Vec<FolderPart<'m>>,
+    pub(super) folders: Vec<FolderPart<'m>>,
+    /// Folders of the host with the files of servers that stood still when they were captured.
+    pub(super) cold: Vec<PathBuf>,
     pub(super) volumes: Vec<VolumePart<'m>>,
     pub(super) held: Vec<HeldPart<'m>>,
     /// What differs in those, once they are mounted.
@@ -79,6 +77,10 @@ pub struct Planner<'a> {
     pub wanted: Vec<Wanted<'a>>,
     /// True if only parts come back.
     pub only: bool,
+    /// True if what the snapshot does not have goes aside.
+    pub exact: bool,
+    /// What never goes aside, by device and inode number: the repository, the key in use.
+    pub keep: Vec<(u64, u64)>,
     /// What settings say of services, as labels.
     pub settings: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// Threads.
@@ -97,6 +99,7 @@ impl<'a> Planner<'a> {
         let mut plan = Plan {
             restore: self.restore.to_owned(),
             folders: Vec::new(),
+            cold: self.cold_folders()?,
             volumes: Vec::new(),
             held: Vec::new(),
             in_held: OnceCell::new(),
@@ -106,56 +109,29 @@ impl<'a> Planner<'a> {
             changes: Vec::new(),
             needs: BTreeMap::new(),
         };
+        // What databases are loaded into is not compared as a folder.
+        let (databases, others): (Vec<_>, Vec<_>) =
+            self.wanted.iter().cloned().partition(|wanted| wanted.source.kind == SourceKind::Database);
+        let mut others = others;
         self.monitor.phase("comparing", Unit::Items, Some(self.wanted.len() as u64));
-        for wanted in &self.wanted {
+        for wanted in databases {
+            self.monitor.item(&wanted.source.name);
+            self.any_database(&mut plan, wanted.source, &mut others, reader)?;
+            self.monitor.advance(1);
+        }
+        for wanted in &others {
             self.monitor.item(&wanted.source.name);
             match (wanted.source.kind, &wanted.source.detail) {
                 (SourceKind::Files, _) => self.folder(&mut plan, wanted, reader)?,
                 (_, Some(Detail::Volume(detail))) => self.volume(&mut plan, wanted.source, detail)?,
                 (_, Some(Detail::Image(detail))) => self.image(&mut plan, wanted.source, detail)?,
-                // Its files come back with its volume.
-                (_, Some(Detail::Database(database))) if database.authority == Authority::Volume => {
-                    self.volume_of(&mut plan, wanted.source, database)?;
-                }
-                (_, Some(Detail::Database(database))) => self.database(&mut plan, wanted.source, database)?,
-                (kind, None) => {
-                    let subject = format!("{} {}", kind.word(), wanted.source.name);
-                    let message = "the snapshot does not say what it was".to_owned();
-                    return Err(Error::Engine { subject, message });
-                }
+                (kind, _) => return Err(unsaid(kind, wanted.source)),
             }
             self.monitor.advance(1);
         }
         plan.without_doubles()?;
         plan.has_room()?;
         Ok(plan)
-    }
-
-    fn folder(&self, plan: &mut Plan<'a>, wanted: &Wanted<'a>, reader: &mut Reader<'_>) -> Result<()> {
-        let source = wanted.source;
-        let root = PathBuf::from(&source.root);
-        let root = match std::fs::canonicalize(&root) {
-            Ok(found) => found,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_root(&root)?,
-            Err(error) => return Err(Error::state("open the folder", &root, error)),
-        };
-        let is_project = project_folder(self.manifest).is_some_and(|project| std::ptr::eq(project, source));
-        let inputs = if is_project { project_inputs().collect() } else { Vec::new() };
-        let folder = Folder { source, root, only: wanted.only.clone(), inputs, exact: false, workers: self.workers };
-        let differences = folder.differences(reader, None, self.monitor)?;
-        let stage = stage_of(&folder.root, self.restore)?;
-        let line = |sign: &str, path: &[u8]| format!("{sign} {}/{}", folder.root.display(), shown(path));
-        let gone = differences.gone.iter().map(|path| line("goes aside:", path));
-        let lines: Vec<String> = differences.changed.iter().map(|path| line("comes back:", path)).chain(gone).collect();
-        let more = lines.len().saturating_sub(LINES_MAX);
-        plan.changes.extend(lines.into_iter().take(LINES_MAX));
-        if more > 0 {
-            plan.changes.push(format!("… and {more} more in {}", folder.root.display()));
-        }
-        plan.need(&folder.root, differences.bytes)?;
-        let before = stage.starts_with(&folder.root).then(|| Disk.attributes(&folder.root)).transpose()?;
-        plan.folders.push(FolderPart { folder, differences, stage, before });
-        Ok(())
     }
 
     pub(super) fn volume(&self, plan: &mut Plan<'a>, source: &'a SourceEntry, detail: &'a VolumeDetail) -> Result<()> {
@@ -174,7 +150,7 @@ impl<'a> Planner<'a> {
             }
         }
         let what = if target.present.is_some() { "is replaced" } else { "is made anew" };
-        plan.changes.push(format!("volume {} {what}: {} files, {} bytes", target.volume, source.files, source.bytes));
+        plan.changes.push(format!("volume {} {what}: {}", target.volume, amount_of(source)));
         plan.volumes.push(VolumePart { target, source, detail });
         Ok(())
     }
@@ -212,31 +188,6 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Names at the top of a project's folder that make it another application if they were not there then.
-fn project_inputs() -> impl Iterator<Item = &'static str> {
-    DEFAULT_FILES.into_iter().chain(OVERRIDES).chain([".env"])
-}
-
-fn make_root(root: &Path) -> Result<PathBuf> {
-    crate::fs::create_dir_durable(root).map_err(|source| Error::state("make the folder", root, source))?;
-    std::fs::canonicalize(root).map_err(|source| Error::state("open the folder", root, source))
-}
-
-/// Where a folder's new things wait: beside it, or in it where that is another file system or closed.
-pub(super) fn stage_of(root: &Path, restore: &str) -> Result<PathBuf> {
-    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
-    let here = device(root).map_err(|source| Error::state("look at", root, source))?;
-    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = root.parent().filter(|parent| {
-        let writable = rustix::fs::access(*parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
-        writable && device(parent).is_ok_and(|found| found == here)
-    });
-    Ok(match beside {
-        Some(parent) => parent.join(format!("{STAGE_PREFIX}{restore}-{name}")),
-        None => root.join(format!("{STAGE_PREFIX}{restore}")),
-    })
-}
-
 impl Plan<'_> {
     /// True if nothing differs.
     pub fn is_empty(&self) -> bool {
@@ -265,7 +216,8 @@ impl Plan<'_> {
             let found = rustix::fs::statvfs(place).map_err(|error| Error::state("look at", place, error.into()))?;
             let (free, wanted) = (found.f_bavail.saturating_mul(found.f_frsize), bytes + bytes / 20);
             if wanted > free {
-                let message = format!("staging needs {wanted} bytes there, and {free} are free");
+                let message =
+                    format!("staging needs {} there, and {} are free", amount::bytes(wanted), amount::bytes(free));
                 return Err(Error::Engine { subject: place.display().to_string(), message });
             }
         }
@@ -365,6 +317,11 @@ impl Plan<'_> {
         }
         Ok(swaps)
     }
+}
+
+/// How much a source is, for people.
+pub(super) fn amount_of(source: &SourceEntry) -> String {
+    format!("{}, {}", amount::count(source.files, "file", "files"), amount::bytes(source.bytes))
 }
 
 /// Where what differs only since the first comparison waits.

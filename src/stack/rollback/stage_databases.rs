@@ -8,7 +8,8 @@
 //!
 //! A volume that was captured beside the dump, while the server ran, is left out: the dump is what counts.
 
-use super::prepare::{Plan, Planner, stage_of};
+use super::plan_folders::stage_of;
+use super::prepare::{Plan, Planner};
 use super::probes::listed;
 use super::services::engine_error;
 use super::stage_files::make_stage;
@@ -31,7 +32,7 @@ const SERVER_BYTES: u64 = 100 << 20;
 
 /// Where the loaded data goes.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     /// A folder changes places with one beside it, or comes where none is; `target` is where the server sees it.
     Folder { live: PathBuf, stage: PathBuf, target: PathBuf },
     /// A volume that is not there is made anew.
@@ -46,7 +47,7 @@ pub(super) struct DatabasePart<'m> {
     mount: ServerMount,
     /// True if the server is described as it is now.
     as_now: bool,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl<'a> Planner<'a> {
@@ -88,32 +89,6 @@ impl<'a> Planner<'a> {
         plan.changes.push(format!("{subject} is loaded anew from its dump: {}", summary(detail)));
         plan.databases.push(DatabasePart { source, detail, mount, server, as_now, place });
         Ok(())
-    }
-
-    /// The volume that is the authority of a database, if it is not brought back anyway.
-    pub(super) fn volume_of(
-        &self,
-        plan: &mut Plan<'a>,
-        source: &'a SourceEntry,
-        detail: &'a DatabaseDetail,
-    ) -> Result<()> {
-        if !self.only {
-            return Ok(());
-        }
-        let subject = format!("database {}", source.name);
-        let server = Server::read(self.repository, source, detail).map_err(|error| failed(&subject, error))?;
-        let name = server.as_ref().and_then(Server::data_mount).map(|(mount, _)| mount.name.clone());
-        for other in &self.manifest.sources {
-            if let Some(Detail::Volume(volume)) = &other.detail
-                && Some(&volume.volume) == name.as_ref()
-            {
-                let is_wanted = self.wanted.iter().any(|wanted| std::ptr::eq(wanted.source, other));
-                return if is_wanted { Ok(()) } else { self.volume(plan, other, volume) };
-            }
-        }
-        let message = "its files were captured while it stood still, and count more than its dump: name what holds them \
-                       (--only volume:NAME or files)";
-        Err(Error::Engine { subject, message: message.to_owned() })
     }
 
     /// A dump by command comes back by command, into the one place where the program writes.

@@ -1,29 +1,25 @@
 //! Making a folder's part of a restore ready: what differs is restored beside it, and only that is swapped.
 //!
-//! Files that the snapshot does not have stay where they are, because a project's folder holds more than was
-//! captured; but a Compose file or `.env` that did not exist then goes aside, since with it the application would not
+//! Files that the snapshot does not have stay where they are, unless the person wants it to be exactly what it was,
+//! because a project's folder holds more than was captured; but a Compose file or `.env` that did not exist then goes aside, since with it the application would not
 //! be what it was. What lies beside a SQLite database belongs to other content of it and goes aside too.
 //!
 //! The first comparison is made while services run. Once they stand still, what was touched since is compared again.
 
-use super::{Error, Result, STAGE_PREFIX, Swap};
+use super::differences::{Differences, attributes};
+use super::{Error, Result, Swap};
 use crate::monitor::Monitor;
-use crate::repo::entry::{Entry, Extent, Meta, Node, shown};
+use crate::repo::entry::Meta;
 use crate::repo::manifest::SourceEntry;
 use crate::repo::reader::Reader;
-use crate::repo::walk::TreeWalker;
-use crate::stack::capture::sqlite::BESIDE;
-use crate::stack::files::{Disk, PlaceOptions, Placer};
+use crate::stack::files::Disk;
 use crate::stack::restore::{FolderRestore, restore_folder};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// More paths than this are not picked out one by one: all of the folder is restored then.
 const PICKED_MAX: usize = 2000;
-/// Seconds before the first comparison in which a change may have been missed by the clock's grain.
-const GRAIN_SECONDS: i64 = 3;
 
 /// A folder of which a part is brought back.
 pub struct Folder<'a> {
@@ -35,71 +31,17 @@ pub struct Folder<'a> {
     pub only: Vec<Vec<u8>>,
     /// Names in it that go aside if the snapshot does not have them.
     pub inputs: Vec<&'static str>,
-    /// True if everything goes aside that the snapshot does not have.
-    pub exact: bool,
+    /// Folders in it from which everything goes aside that the snapshot does not have; the empty path for all of it.
+    pub exact: Vec<Vec<u8>>,
+    /// What is in it and comes back by other means: the data of a database that is loaded.
+    pub without: Vec<Vec<u8>>,
+    /// What never goes aside, by device and inode number: the repository, the key in use.
+    pub keep: Vec<(u64, u64)>,
     /// Threads.
     pub workers: usize,
 }
 
-/// What differs.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Differences {
-    /// Paths of the snapshot that are to be swapped in, each the topmost of what is new.
-    pub changed: BTreeSet<Vec<u8>>,
-    /// Folders that are there and get other attributes.
-    pub folders: BTreeMap<Vec<u8>, Metadata>,
-    /// Names that go aside.
-    pub gone: BTreeSet<Vec<u8>>,
-    /// Bytes that must be staged.
-    pub bytes: u64,
-}
-
-/// The attributes that a folder gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metadata(Meta);
-
 impl Folder<'_> {
-    /// Compares the folder with the snapshot. With `known`, files that were not touched since are not read again: what
-    /// differed then still does.
-    ///
-    /// # Errors
-    /// The tree is damaged, the folder cannot be looked at, or the person stops the work.
-    pub fn differences(
-        &self,
-        reader: &mut Reader<'_>,
-        known: Option<(&Differences, i64)>,
-        monitor: &dyn Monitor,
-    ) -> Result<Differences> {
-        let place = PlaceOptions { in_place: true, exact: true, privileged: true };
-        let placer = if self.root.is_dir() { Some(Placer::open(&self.root, place)?) } else { None };
-        let mut found = Comparison {
-            folder: self,
-            placer,
-            known,
-            slices: reader.another()?,
-            found: Differences::default(),
-            new_below: None,
-            seen: BTreeSet::new(),
-            all: BTreeSet::new(),
-            folders: BTreeMap::new(),
-        };
-        let mut walker = TreeWalker::new(&self.source.tree);
-        let (mut entries, mut more) = (Vec::new(), true);
-        while more {
-            more = walker.next(reader, &mut entries, 1024)?;
-            if let Some(lost) = walker.lost().into_iter().next() {
-                return Err(Error::Repo(crate::repo::Error::Damaged { object: "the snapshot".to_owned(), what: lost }));
-            }
-            for entry in entries.drain(..) {
-                found.entry(entry)?;
-            }
-            if monitor.cancelled() {
-                return Err(Error::Repo(crate::repo::Error::Interrupted));
-            }
-        }
-        found.finish()
-    }
-
     /// Restores what differs into the folder `stage`, which is made, on the same file system.
     ///
     /// # Errors
@@ -160,13 +102,13 @@ impl Folder<'_> {
         // The deepest first, as times are set.
         for (path, wanted) in differences.folders.iter().rev() {
             let live = self.at(path);
-            let old = (&Disk.attributes(&live)?).into();
-            swaps.push(Swap::Attributes { path: live, old, new: (&wanted.0).into() });
+            let Some(old) = attributes(&live)? else { continue };
+            swaps.push(Swap::Attributes { path: live, old: (&old).into(), new: (&wanted.0).into() });
         }
         Ok(swaps)
     }
 
-    fn at(&self, path: &[u8]) -> PathBuf {
+    pub(super) fn at(&self, path: &[u8]) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(std::ffi::OsStr::from_bytes(path)) }
     }
 }
@@ -206,183 +148,4 @@ impl FolderPart<'_> {
 pub fn make_stage(stage: &Path) -> Result<()> {
     let failed = |source| Error::state("make the folder", stage, source);
     crate::fs::create_dir_durable(stage).map_err(failed)
-}
-
-struct Comparison<'a, 'r> {
-    folder: &'a Folder<'a>,
-    placer: Option<Placer>,
-    known: Option<(&'a Differences, i64)>,
-    slices: Reader<'r>,
-    found: Differences,
-    /// What is below this comes with it.
-    new_below: Option<Vec<u8>>,
-    /// Names at the top of the snapshot.
-    seen: BTreeSet<Vec<u8>>,
-    /// All paths of the snapshot, if what it does not have goes aside.
-    all: BTreeSet<Vec<u8>>,
-    /// Folders that are there.
-    folders: BTreeMap<Vec<u8>, Meta>,
-}
-
-impl Comparison<'_, '_> {
-    fn entry(&mut self, entry: Entry) -> Result<()> {
-        if !entry.path.contains(&b'/') {
-            self.seen.insert(entry.path.clone());
-        }
-        if self.folder.exact {
-            self.all.insert(entry.path.clone());
-        }
-        if let Some(above) = &self.new_below {
-            if is_below(above, &entry.path) {
-                self.found.bytes += entry.size();
-                return Ok(());
-            }
-            self.new_below = None;
-        }
-        let only = &self.folder.only;
-        let wanted = only.is_empty() || only.iter().any(|path| is_below(path, &entry.path));
-        let on_the_way = only.iter().any(|path| is_below(&entry.path, path));
-        if !(wanted || (on_the_way && matches!(entry.node, Node::Dir))) {
-            return Ok(());
-        }
-        let live = self.folder.at(&entry.path);
-        let there = std::fs::symlink_metadata(&live).ok();
-        let same = there.as_ref().is_some_and(|there| is_kind(&entry.node, there));
-        if matches!(entry.node, Node::Dir) {
-            if same {
-                if wanted {
-                    self.folders.insert(entry.path, entry.meta);
-                }
-            } else {
-                self.change(&entry);
-                self.new_below = Some(entry.path);
-            }
-            return Ok(());
-        }
-        let untouched = match (&self.known, &there) {
-            (Some((known, since)), Some(there)) => {
-                !known.changed.contains(&entry.path) && there.ctime() < *since - GRAIN_SECONDS
-            }
-            _ => false,
-        };
-        if !same || !(untouched || self.is_right(&entry, &live)?) {
-            self.change(&entry);
-        }
-        Ok(())
-    }
-
-    fn change(&mut self, entry: &Entry) {
-        self.found.bytes += entry.size();
-        self.found.changed.insert(entry.path.clone());
-    }
-
-    fn is_right(&mut self, entry: &Entry, live: &Path) -> Result<bool> {
-        let content = match &entry.node {
-            // It is right if it is a name of the file that its first name is, and that one stays.
-            Node::Hardlink(first) => {
-                return Ok(
-                    !self.found.changed.contains(first) && Disk.inode(live)? == Disk.inode(&self.folder.at(first))?
-                );
-            }
-            Node::Symlink(target) => std::fs::read_link(live).is_ok_and(|found| found.as_os_str().as_bytes() == target),
-            Node::File(extents) => self.has_content(&entry.path, extents),
-            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
-                let number = rustix::fs::makedev(*major, *minor);
-                std::fs::symlink_metadata(live).is_ok_and(|found| found.rdev() == number)
-            }
-            Node::Fifo | Node::Dir => true,
-        };
-        if !content {
-            return Ok(false);
-        }
-        let now = Disk.attributes(live)?;
-        let mode = matches!(entry.node, Node::Symlink(_)) || now.mode == entry.meta.mode;
-        let owned = (now.uid, now.gid) == (entry.meta.uid, entry.meta.gid) || !rustix::process::geteuid().is_root();
-        Ok(mode && owned && now.mtime == entry.meta.mtime && now.xattrs == entry.meta.xattrs)
-    }
-
-    fn has_content(&mut self, path: &[u8], extents: &[Extent]) -> bool {
-        let Some(placer) = &self.placer else { return false };
-        let slices = &mut self.slices;
-        // A file with other names is brought back together with them.
-        let names = placer.has_content(path, extents, &mut |bytes, extent| match extent {
-            Extent::Chunk { id, .. } => slices.name(bytes) == *id,
-            Extent::Slice { .. } => slices.content(extent).is_ok_and(|stored| stored == bytes),
-            Extent::Hole { .. } => false,
-        });
-        names == Some(1)
-    }
-
-    fn finish(mut self) -> Result<Differences> {
-        if self.folder.only.is_empty() {
-            for name in self.folder.inputs.iter().map(|name| name.as_bytes().to_vec()) {
-                if !self.seen.contains(&name) && Disk.inode(&self.folder.at(&name))?.is_some() {
-                    self.found.gone.insert(name);
-                }
-            }
-        }
-        if self.folder.exact {
-            self.found.gone.extend(self.others()?);
-        }
-        for database in &self.folder.source.sqlite {
-            let changed: Vec<Vec<u8>> =
-                self.found.changed.iter().filter(|path| shown(path) == *database).cloned().collect();
-            for beside in changed.iter().flat_map(|path| BESIDE.map(|suffix| [path, suffix].concat())) {
-                if Disk.inode(&self.folder.at(&beside))?.is_some() {
-                    self.found.gone.insert(beside);
-                }
-            }
-        }
-        let touched: BTreeSet<Vec<u8>> =
-            self.found.changed.iter().chain(&self.found.gone).map(|path| parent(path)).collect();
-        for (path, meta) in std::mem::take(&mut self.folders) {
-            let now = Disk.attributes(&self.folder.at(&path))?;
-            if touched.contains(&path) || now != meta {
-                self.found.folders.insert(path, Metadata(meta));
-            }
-        }
-        Ok(self.found)
-    }
-}
-
-impl Comparison<'_, '_> {
-    /// What is there and the snapshot does not have, each the topmost.
-    fn others(&self) -> Result<Vec<Vec<u8>>> {
-        let mut found = Vec::new();
-        for folder in self.folders.keys() {
-            let at = self.folder.at(folder);
-            let failed = |source| Error::state("look into", &at, source);
-            for entry in std::fs::read_dir(&at).map_err(failed)? {
-                let name = entry.map_err(failed)?.file_name();
-                let name = name.as_bytes();
-                let path = if folder.is_empty() { name.to_vec() } else { [folder, &b"/"[..], name].concat() };
-                let is_stage = folder.is_empty() && name.starts_with(STAGE_PREFIX.as_bytes());
-                if !is_stage && !self.all.contains(&path) {
-                    found.push(path);
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-fn parent(path: &[u8]) -> Vec<u8> {
-    path.iter().rposition(|byte| *byte == b'/').map_or_else(Vec::new, |at| path[..at].to_vec())
-}
-
-/// True for `folder` itself and what is in it.
-fn is_below(folder: &[u8], path: &[u8]) -> bool {
-    folder.is_empty() || path == folder || (path.starts_with(folder) && path.get(folder.len()) == Some(&b'/'))
-}
-
-fn is_kind(node: &Node, there: &std::fs::Metadata) -> bool {
-    let kind = there.file_type();
-    match node {
-        Node::Dir => kind.is_dir(),
-        Node::File(_) | Node::Hardlink(_) => kind.is_file(),
-        Node::Symlink(_) => kind.is_symlink(),
-        Node::Fifo => kind.is_fifo(),
-        Node::CharDevice { .. } => kind.is_char_device(),
-        Node::BlockDevice { .. } => kind.is_block_device(),
-    }
 }

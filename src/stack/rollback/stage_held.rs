@@ -5,11 +5,12 @@
 //! Its content may be there all the same: a folder of the host, a share. What is only memory comes back empty.
 
 use super::hold::Held;
-use super::prepare::{Plan, Planner, late};
+use super::prepare::{Plan, Planner, amount_of, late};
 use super::services::engine_error;
 use super::stage_files::{Folder, FolderPart};
 use super::stage_volumes::{is_plain, make_volume};
 use super::{Error, Result, STAGE_PREFIX, Staged};
+use crate::amount;
 use crate::docker::Volume;
 use crate::repo::manifest::{SourceEntry, VolumeDetail};
 use crate::repo::reader::Reader;
@@ -64,8 +65,8 @@ impl<'a> Planner<'a> {
         plan.changes.push(match part.is_memory() {
             true => format!("volume {name} {made}stays empty: it is memory"),
             false => format!(
-                "volume {name} {made}is changed in place, mounted by a container that does not run ({with}): {} files, {} bytes",
-                source.files, source.bytes
+                "volume {name} {made}is changed in place, mounted by a container that does not run ({with}): {}",
+                amount_of(source)
             ),
         });
         plan.held.push(part);
@@ -113,7 +114,9 @@ impl<'m> Plan<'m> {
                 root: root.to_path_buf(),
                 only: Vec::new(),
                 inputs: Vec::new(),
-                exact: true,
+                exact: vec![Vec::new()],
+                without: Vec::new(),
+                keep: Vec::new(),
                 workers: planner.workers,
             };
             let differences = folder.differences(reader, None, planner.monitor)?;
@@ -121,7 +124,8 @@ impl<'m> Plan<'m> {
             let free = room.f_bavail.saturating_mul(room.f_frsize);
             // A driver that does not know how large it is says 0.
             if room.f_blocks > 0 && differences.bytes > free {
-                let message = format!("staging needs {} bytes in it, and {free} are free", differences.bytes);
+                let (needed, free) = (amount::bytes(differences.bytes), amount::bytes(free));
+                let message = format!("staging needs {needed} in it, and {free} are free");
                 return Err(Error::Engine { subject, message });
             }
             let stage = root.join(format!("{STAGE_PREFIX}{}", self.restore));

@@ -25,7 +25,7 @@ impl<'a> Planner<'a> {
                 return Err(Error::Engine { subject, message });
             }
             plan.need(&info.root_dir, source.bytes)?;
-            plan.changes.push(format!("{subject} is loaded again ({} bytes)", source.bytes));
+            plan.changes.push(format!("{subject} is loaded again ({})", crate::amount::bytes(source.bytes)));
         }
         let mut tags = BTreeMap::new();
         for tag in &detail.tags {

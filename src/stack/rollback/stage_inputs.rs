@@ -50,7 +50,7 @@ pub(super) fn mounted(
 }
 
 /// Which captured folder a path of the host was in, and where in it.
-fn input_of<'a>(planner: &Planner<'a>, path: &Path) -> Option<(&'a SourceEntry, Vec<u8>)> {
+pub(super) fn input_of<'a>(planner: &Planner<'a>, path: &Path) -> Option<(&'a SourceEntry, Vec<u8>)> {
     let folders = planner.manifest.sources.iter().filter(|source| source.kind == SourceKind::Files);
     let within = |source: &'a SourceEntry| {
         let rest = path.strip_prefix(&source.root).ok()?.as_os_str().as_encoded_bytes().to_vec();

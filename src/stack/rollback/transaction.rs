@@ -286,7 +286,7 @@ impl<'a> Transaction<'a> {
 /// Why a proof does not let the new state stay.
 fn refusal(proof: &Proof) -> Option<String> {
     if proof.stopped {
-        return Some("it was interrupted before the application had proved itself".to_owned());
+        return Some("a signal ended it before the application had proved itself".to_owned());
     }
     let failed: Vec<String> = proof
         .evidence

@@ -63,11 +63,21 @@ pub fn choose<'m>(manifest: &'m Manifest, parts: &[Part]) -> Result<Vec<Wanted<'
     }
     let mut out: Vec<Wanted<'m>> = Vec::new();
     for part in parts {
-        let mut found = of_part(manifest, part)?;
-        found.retain(|new| !out.iter().any(|known| known == new));
-        out.extend(found);
+        of_part(manifest, part)?.into_iter().for_each(|new| add(&mut out, new));
     }
     Ok(out)
+}
+
+/// Adds what is wanted to `all`: what is wanted of one source stands in one place, and all of it comes before a part.
+pub(super) fn add<'m>(all: &mut Vec<Wanted<'m>>, new: Wanted<'m>) {
+    match all.iter_mut().find(|known| std::ptr::eq(known.source, new.source)) {
+        Some(known) if known.only.is_empty() || new.only.is_empty() => known.only.clear(),
+        Some(known) => {
+            let unknown: Vec<Vec<u8>> = new.only.into_iter().filter(|path| !known.only.contains(path)).collect();
+            known.only.extend(unknown);
+        }
+        None => all.push(new),
+    }
 }
 
 fn of_part<'m>(manifest: &'m Manifest, part: &Part) -> Result<Vec<Wanted<'m>>, String> {

@@ -138,8 +138,8 @@ fn databases_come_back_from_their_dumps() {
         let found = all.find(|found| found["service"] == service && found["check"] == "rows as captured");
         found.unwrap_or_else(|| panic!("{service}: {report}"))["answer"].as_str().expect("a text").to_owned()
     };
-    assert_eq!(proven(&report, "db"), "2 tables, 1235 rows, as captured");
-    assert_eq!(proven(&report, "sql"), "1 tables, 500 rows, as captured");
+    assert_eq!(proven(&report, "db"), "2 tables, 1,235 rows, as captured");
+    assert_eq!(proven(&report, "sql"), "1 table, 500 rows, as captured");
     assert!(proven(&report, "cache").contains("50 keys"), "{report}");
     assert_eq!(report["kept"], serde_json::json!([]), "the present was kept as a snapshot");
     assert_eq!((temporary(&app), staged_of(&app, "pgdata")), (String::new(), Vec::<String>::new()));

@@ -189,7 +189,9 @@ fn a_volume_that_is_gone_is_made_anew_and_one_that_others_use_is_not_touched() {
     crate::application::output(std::process::Command::new("docker").args(words));
     let run = app.sandbox.must("restore good --yes", exit::FAILED);
     crate::application::output(std::process::Command::new("docker").args(["rm", "-f", &foreign]));
-    assert!(run.stderr.contains("of another project uses it"), "{run}");
+    assert!(run.stderr.contains("of another project uses it") && run.stderr.contains("changed nothing"), "{run}");
+    let entry = app.sandbox.json("log --last")["entries"][0].clone();
+    assert_eq!((&entry["action"], &entry["ending"]), (&"restore".into(), &"failed".into()), "{entry}");
     assert_eq!(looks(&app), good);
     assert_eq!(staged(&app), Vec::<String>::new());
 }

@@ -1,5 +1,6 @@
 //! Applications that are brought back: real containers, real failures, killed at every step.
 
+mod binds;
 mod databases;
 mod drills;
 mod kills;
@@ -114,7 +115,15 @@ fn staged(app: &App) -> Vec<String> {
 /// The same, beside the volume of this name.
 fn staged_of(app: &App, volume: &str) -> Vec<String> {
     let volume = app.mountpoint(volume);
-    let folders = [app.dir.parent().expect("a folder"), volume.parent().expect("a folder"), app.dir.as_path()];
+    [staged_beside(app), staged_in(&[volume.parent().expect("a folder")])].concat()
+}
+
+/// The same, in the project's folder and beside it.
+fn staged_beside(app: &App) -> Vec<String> {
+    staged_in(&[app.dir.parent().expect("a folder"), app.dir.as_path()])
+}
+
+fn staged_in(folders: &[&Path]) -> Vec<String> {
     let names = folders.iter().flat_map(|folder: &&Path| std::fs::read_dir(folder).expect("a folder"));
     let names = names.map(|entry| entry.expect("an entry").path().display().to_string());
     names.filter(|name| name.contains(".snap-restore-")).collect()

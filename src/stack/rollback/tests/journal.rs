@@ -11,6 +11,7 @@ pub(super) fn begun() -> Begun {
         snapshot: "ab".repeat(32),
         project: "clinic".to_owned(),
         directory: "/srv/clinic".into(),
+        exact: false,
         only: Vec::new(),
         began: "2026-11-20T14:40:00.000000Z".to_owned(),
         ran: vec![Ran { service: "web".to_owned(), containers: vec!["c1".to_owned()], call: None }],

@@ -3,6 +3,7 @@
 //! A database that has become empty was most likely mounted wrong or wiped: that is not a good snapshot
 //! of the application, and must not push older ones out. One that has shrunk by half may be right.
 
+use crate::amount::{count, thousands};
 use crate::monitor::Warning;
 use crate::repo::manifest::{DatabaseDetail, Dump};
 
@@ -18,27 +19,30 @@ pub fn compare(previous: &DatabaseDetail, now: &DatabaseDetail) -> Vec<Warning> 
         let Some(after) = now.dumps.iter().find(|dump| dump.database == before.database) else {
             if rows(before) > 0 {
                 let message =
-                    format!("the database is gone: it had {} rows in the last snapshot", spaced(rows(before)));
+                    format!("the database is gone: it had {} rows in the last snapshot", thousands(rows(before)));
                 warnings.push(Warning::missing(subject, message));
             }
             continue;
         };
         let (had, has) = (rows(before), rows(after));
         if had >= ROWS_NOTED && has == 0 {
-            let message = format!("the database is empty: it had {} rows in the last snapshot", spaced(had));
+            let message = format!("the database is empty: it had {} rows in the last snapshot", thousands(had));
             warnings.push(Warning::missing(subject, message));
             continue;
         }
         if had >= ROWS_NOTED && has < had / 2 {
-            let message = format!("it has shrunk by more than half: {} rows, before {}", spaced(has), spaced(had));
+            let message =
+                format!("it has shrunk by more than half: {} rows, before {}", thousands(has), thousands(had));
             warnings.push(Warning::note(subject.clone(), message));
         }
         for table in before.tables.iter().filter(|table| table.rows >= ROWS_NOTED) {
             let found = after.tables.iter().find(|found| found.name == table.name);
             let name = &table.name;
             let message = match found {
-                None => format!("table {name} is gone: it had {} rows", spaced(table.rows)),
-                Some(found) if found.rows == 0 => format!("table {name} is empty: it had {} rows", spaced(table.rows)),
+                None => format!("table {name} is gone: it had {} rows", thousands(table.rows)),
+                Some(found) if found.rows == 0 => {
+                    format!("table {name} is empty: it had {} rows", thousands(table.rows))
+                }
                 Some(_) => continue,
             };
             warnings.push(Warning::note(subject.clone(), message));
@@ -53,8 +57,8 @@ pub fn summary(detail: &DatabaseDetail) -> String {
     let all: u64 = detail.dumps.iter().map(rows).sum();
     match detail.engine.as_str() {
         "program" => "by its own command".to_owned(),
-        "redis" => format!("{}, verified", counted(all, "key")),
-        _ => format!("{}, {}, verified", counted(tables as u64, "table"), counted(all, "row")),
+        "redis" => format!("{}, verified", count(all, "key", "keys")),
+        _ => format!("{}, {}, verified", count(tables as u64, "table", "tables"), count(all, "row", "rows")),
     }
 }
 
@@ -64,23 +68,6 @@ fn rows(dump: &Dump) -> u64 {
 
 fn subject(detail: &DatabaseDetail, dump: &Dump) -> String {
     if dump.database.is_empty() { detail.service.clone() } else { format!("{}/{}", detail.service, dump.database) }
-}
-
-fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", spaced(number), if number == 1 { "" } else { "s" })
-}
-
-/// A number with commas between its thousands.
-fn spaced(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::error::{Error, Result};
 use super::mariadb::{self, counted_tables};
 use super::postgresql::{self, counted_rows};
 use super::restore::redis::keyspace;
+use crate::amount;
 use crate::docker::Engine;
 use crate::monitor::Monitor;
 use crate::repo::manifest::DatabaseDetail;
@@ -85,11 +86,14 @@ pub fn judge(detail: &DatabaseDetail, found: &Counts) -> std::result::Result<Str
             captured += table.rows;
         }
     }
-    let what = if is_redis { "keys" } else { "rows" };
+    let found = match is_redis {
+        true => amount::count(rows, "key", "keys"),
+        false => format!("{}, {}", amount::count(tables, "table", "tables"), amount::count(rows, "row", "rows")),
+    };
     Ok(match rows == captured {
-        true => format!("{tables} tables, {rows} {what}, as captured"),
+        true => format!("{found}, as captured"),
         // The application has begun to work.
-        false => format!("{tables} tables, {rows} {what}, captured were {captured}"),
+        false => format!("{found}, captured were {}", amount::thousands(captured)),
     })
 }
 
@@ -135,6 +139,6 @@ mod tests {
         assert!(judge(&volume, &found(&[("public.a", 9)])).is_err());
         let mut redis = detail("redis", Authority::Dump);
         redis.dumps[0].database.clear();
-        assert_eq!(judge(&redis, &Counts::new()).unwrap(), "2 tables, 0 keys, captured were 10");
+        assert_eq!(judge(&redis, &Counts::new()).unwrap(), "0 keys, captured were 10");
     }
 }
