@@ -56,6 +56,8 @@ pub trait Monitor: Send + Sync {
     fn advance(&self, _amount: u64) {}
     /// The thing that is being worked on now.
     fn item(&self, _name: &str) {}
+    /// A step of a restore is done, the `number`th.
+    fn step(&self, _number: usize, _text: &str) {}
     /// Something the person should know.
     fn warn(&self, _warning: &Warning) {}
     /// The work waits for something that may come or not.

@@ -17,6 +17,17 @@ use std::fmt::Write as _;
 /// # Errors
 /// As the command that is meant.
 pub fn restore(env: &Env, args: &RestoreArgs, output: Output) -> Result<Exit> {
+    if args.plan && (args.resume || args.abort) {
+        let hint = "snap status says which restore is unfinished; --resume makes the rest of its changes, or begins anew if \
+                    none was made; --abort puts the old state back";
+        return Err(Error::usage("what was begun cannot be planned anew", hint));
+    }
+    if args.id.is_empty() && !args.resume && !args.abort {
+        return Err(Error::usage(
+            "which snapshot is to be restored is not said",
+            "snap list shows what there is, and latest is the newest: snap restore latest --plan",
+        ));
+    }
     if args.resume || args.abort {
         let stack = args.scope.stack.clone();
         return with_repository(env, |repository| {
@@ -95,9 +106,7 @@ fn done(output: Output, report: &RollbackReport, asked: bool) -> Exit {
 }
 
 fn told(out: &mut String, style: Style, report: &RollbackReport, asked: bool) {
-    for (number, step) in report.steps.iter().enumerate() {
-        let _ = writeln!(out, "{:>2} {}", number + 1, step.what);
-    }
+    // The steps were said as they were done.
     for found in &report.evidence {
         let mark = if found.passed { style.good("✓") } else { style.bad("✗") };
         let _ = writeln!(out, "   {mark} {}: {}: {}", found.service, found.check, found.answer);
@@ -106,7 +115,10 @@ fn told(out: &mut String, style: Style, report: &RollbackReport, asked: bool) {
     let down = text::seconds(report.down_seconds);
     match report.ending {
         Ending::Done => {
-            let health = report.verdict.map_or("not verified", |verdict| verdict.words());
+            let health = match report.verdict {
+                _ if !report.steps.is_empty() && report.started.is_empty() => "nothing is started",
+                verdict => verdict.map_or("not verified", |verdict| verdict.words()),
+            };
             let _ = writeln!(
                 out,
                 "{} {} is back at {} · {health} · down {down} · {}",
@@ -142,10 +154,27 @@ fn told(out: &mut String, style: Style, report: &RollbackReport, asked: bool) {
     if let (Some(safety), Ending::Done) = (&report.safety, report.ending) {
         let _ = writeln!(out, "  to undo this:  {}", text::runnable(&format!("snap restore {}", short(safety))));
     }
-    for kept in &report.kept {
-        let _ = writeln!(out, "  kept, because no snapshot holds all of it: {kept}");
-    }
+    kept(out, report);
     for left in &report.left {
         let _ = writeln!(out, "  could not be removed: {left}");
+    }
+}
+
+/// What of the old state is there still, why, and how it goes.
+fn kept(out: &mut String, report: &RollbackReport) {
+    if report.kept.is_empty() {
+        return;
+    }
+    let why = match (&report.safety, report.lacks.is_empty()) {
+        (Some(safety), false) => format!("the snapshot {} of it lacks {}", short(safety), report.lacks.join("; ")),
+        _ => "no snapshot holds all of it".to_owned(),
+    };
+    let _ = writeln!(out, "  the state before is kept, {}, because {why}:", text::bytes(report.kept_bytes));
+    for kept in &report.kept {
+        let _ = writeln!(out, "    {kept}");
+    }
+    let _ = writeln!(out, "  when the application is seen to be well, it can go:");
+    for command in &report.discard {
+        let _ = writeln!(out, "    {command}");
     }
 }

@@ -24,6 +24,8 @@ pub struct Show {
     pub events: bool,
     /// Warnings as they come.
     pub warnings: bool,
+    /// Steps as they are done, on standard output; as events with `events`.
+    pub steps: bool,
     /// Of them, what makes the result incomplete: where the answer lists it, it is not said twice.
     pub losses: bool,
     /// Of them, what is as it should be.
@@ -167,6 +169,14 @@ impl Monitor for Progress {
         self.done.fetch_add(amount, Ordering::Relaxed);
         self.bar.inc(amount);
         self.event(false);
+    }
+
+    fn step(&self, number: usize, text: &str) {
+        if self.show.events {
+            text::tell(&serde_json::json!({ "event": "step", "number": number, "text": text }).to_string());
+        } else if self.show.steps {
+            self.bar.suspend(|| text::say(&format!("{number:>2} {text}")));
+        }
     }
 
     fn warn(&self, warning: &Warning) {

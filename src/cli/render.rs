@@ -141,7 +141,7 @@ impl Output {
 
     /// One snapshot.
     pub fn show(self, report: &ShowReport) -> Exit {
-        self.give(report, Exit::Done, |out, style| super::screens::show(out, style, report))
+        self.give(report, Exit::Done, |out, style| super::screens::show(out, style, report, self.limit()))
     }
 
     /// Differences.

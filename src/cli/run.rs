@@ -67,6 +67,7 @@ pub fn run() -> Exit {
         bar: !common.no_progress && !common.quiet && !common.json,
         events: common.json && !common.no_progress && !common.quiet,
         warnings: !common.json,
+        steps: !common.json && !common.quiet,
         losses: !matches!(cli.command, Command::Create(_)),
         expected: !common.quiet,
     };
@@ -282,6 +283,7 @@ fn create_options(args: &CreateArgs) -> commands::create::CreateOptions {
             files_only: compose.files_only,
             stop: compose.stop,
             as_is: false,
+            absent: Vec::new(),
         },
     }
 }

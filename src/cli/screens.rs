@@ -171,7 +171,7 @@ fn list_line(snapshot: &ListedSnapshot, style: Style, width: usize) -> String {
     line.trim_end().to_owned()
 }
 
-pub(super) fn show(out: &mut String, style: Style, report: &ShowReport) {
+pub(super) fn show(out: &mut String, style: Style, report: &ShowReport, limit: usize) {
     let m = &report.manifest;
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -216,6 +216,7 @@ pub(super) fn show(out: &mut String, style: Style, report: &ShowReport) {
     if m.project.is_some() {
         let _ = writeln!(out);
         super::stack_screens::table(out, style, &m.coverage);
+        super::stack_screens::tables(out, m, limit);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::commands::application::PlanReport;
 use crate::commands::create::{CreateReport, CreatedSource};
 use crate::commands::runnable::word;
 use crate::monitor::Warning;
-use crate::repo::manifest::{Coverage, Level, SourceKind};
+use crate::repo::manifest::{Coverage, Detail, Level, Manifest, SourceKind};
 use crate::stack::application::guard::{Downtime, Repaired};
 use std::fmt::Write as _;
 
@@ -96,6 +96,33 @@ pub(super) fn create(out: &mut String, style: Style, report: &CreateReport, limi
     }
     let ways = format!("  to go back:  snap restore {id}     to look:  snap restore {id} --target DIR");
     let _ = writeln!(out, "{}", text::runnable(&ways));
+}
+
+/// The tables of databases, as `--only` names them, with their rows; at most `limit`.
+pub(super) fn tables(out: &mut String, manifest: &Manifest, limit: usize) {
+    let mut lines = Vec::new();
+    for source in &manifest.sources {
+        let Some(Detail::Database(detail)) = &source.detail else { continue };
+        for dump in detail.dumps.iter().filter(|dump| !dump.database.is_empty()) {
+            for table in &dump.tables {
+                // The service says which server; where that has several tables of the name, the database says which.
+                let alike = detail.dumps.iter().flat_map(|dump| &dump.tables).filter(|other| other.name == table.name);
+                let name = if alike.count() > 1 { &dump.database } else { &detail.service };
+                let rows = text::count(table.rows, "row", "rows");
+                lines.push(format!("db:{name}/{}  {rows} of {}", table.name, dump.database));
+            }
+        }
+    }
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\ntables (snap restore ID --only db:NAME/TABLE brings one back)");
+    for line in lines.iter().take(limit) {
+        let _ = writeln!(out, "  {line}");
+    }
+    if lines.len() > limit {
+        let _ = writeln!(out, "  … and {} more (-v shows them all)", lines.len() - limit);
+    }
 }
 
 pub(super) fn repaired(out: &mut String, style: Style, repaired: &[Repaired], unfinished: &[String]) {

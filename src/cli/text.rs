@@ -25,6 +25,12 @@ pub fn runnable(text: &str) -> String {
     TYPED.get().map_or_else(|| text.to_owned(), |given| given.put_into(text))
 }
 
+/// Says a line on standard output, at once. Nobody may be there to hear it.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+}
+
 /// Seconds as people say them.
 pub fn seconds(value: f64) -> String {
     match value {

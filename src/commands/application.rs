@@ -39,6 +39,8 @@ pub struct ComposeOptions {
     pub stop: bool,
     /// What the project names and is not there is no loss.
     pub as_is: bool,
+    /// Volumes of the engine that count as not there.
+    pub absent: Vec<String>,
 }
 
 impl ComposeOptions {
@@ -124,7 +126,8 @@ pub fn prepare(env: &Env, folder: &Folder, options: &CreateOptions) -> Result<Op
         Only::parse(text).ok_or_else(|| Error::usage(format!("--only {text} means nothing"), hint))
     });
     let (only, as_is) = (only.collect::<Result<_>>()?, said.as_is);
-    let wish = Wish { only, files_only: said.files_only, stop: said.stop, as_is };
+    let absent = said.absent.clone();
+    let wish = Wish { only, files_only: said.files_only, stop: said.stop, as_is, absent };
     let plan = plan::make(&mut project, &wish)?;
     Ok(Some(Prepared { project, plan, notes: quiet.warnings() }))
 }

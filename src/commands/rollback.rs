@@ -5,7 +5,7 @@ use super::create::{CreateOptions, create};
 use super::env::{host_name, now_text, threads};
 use super::project::Project as Folder;
 use super::restore::incomplete_for_exact;
-use super::rollback_report::{RollbackPlan, RollbackReport, report_of};
+use super::rollback_report::{RollbackPlan, RollbackReport, report_of, teller};
 use super::rollback_resume::refuse_unfinished;
 use super::rollback_table::restore_table;
 use super::rollback_world::{databases, world_of};
@@ -21,6 +21,7 @@ use crate::repo::select::Scope;
 use crate::repo::sync::Snapshot;
 use crate::stack::application;
 use crate::stack::rollback::journal::folder_of;
+use crate::stack::rollback::plan_services::{refuse_missing_networks, service_changes};
 use crate::stack::rollback::ports::refuse_taken;
 use crate::stack::rollback::prepare::{Plan, Planner};
 use crate::stack::rollback::services::Application;
@@ -31,6 +32,9 @@ use std::time::Instant;
 
 /// The tag of the snapshot that is made of the present first.
 pub const SAFETY_TAG: &str = "before-restore";
+
+/// So much of what a snapshot lacks is told.
+const LACKS_MAX: usize = 10;
 
 /// How an application is brought back.
 #[derive(Debug, Clone, Default)]
@@ -103,53 +107,42 @@ pub fn rollback(env: &Env, repository: &Repository, options: &RollbackOptions) -
     let directory = std::fs::canonicalize(&directory).unwrap_or(directory);
     let state = folder_of(&env.folders.data, &host_name(), &project.name, &directory);
     refuse_unfinished(env, &directory, &project.name)?;
-    if let Some(one) = only_table(&parts)? {
-        return restore_table(env, repository, snapshot, project, &directory, one, options);
-    }
     let mut entry = log::begin(repository, "restore");
     entry.stack.clone_from(&manifest.stack);
     entry.snapshot = Some(snapshot.id);
     entry.only.clone_from(&options.only);
     let aim = Aim { env, repository, snapshot, project, directory, state, parts, options };
-    match aim.reach(&mut entry) {
-        Ok(Reached::Plan(plan)) => Ok(Answer::Plan(plan)),
-        Ok(Reached::End(outcome)) => {
-            let report = report_of(outcome, &mut entry, project, &snapshot.id.to_string(), &aim.state, started);
+    let answer = match only_table(&aim.parts)? {
+        Some(one) => restore_table(&aim, one, &mut entry),
+        None => aim.reach(&mut entry, started),
+    };
+    match &answer {
+        Ok(Answer::Done(_)) => log::put(env, repository, entry, started),
+        // What was asked for wrongly, or only looked at, was no restore.
+        Err(error) if !options.plan && !matches!(error, Error::Usage { .. }) => {
+            (entry.ending, entry.message) = log::failure(error);
             log::put(env, repository, entry, started);
-            Ok(Answer::Done(Box::new(report)))
         }
-        Err(error) => {
-            // What was asked for wrongly, or only looked at, was no restore.
-            if !options.plan && !matches!(error, Error::Usage { .. }) {
-                (entry.ending, entry.message) = log::failure(&error);
-                log::put(env, repository, entry, started);
-            }
-            Err(error)
-        }
+        _ => {}
     }
+    answer
 }
 
 /// What is to be brought back, and where.
-struct Aim<'a> {
-    env: &'a Env,
-    repository: &'a Repository,
-    snapshot: &'a Snapshot,
-    project: &'a ProjectEntry,
-    directory: PathBuf,
-    state: PathBuf,
-    parts: Vec<Part>,
-    options: &'a RollbackOptions,
-}
-
-/// What came of it.
-enum Reached {
-    Plan(RollbackPlan),
-    End(Outcome),
+pub(super) struct Aim<'a> {
+    pub(super) env: &'a Env,
+    pub(super) repository: &'a Repository,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) project: &'a ProjectEntry,
+    pub(super) directory: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) parts: Vec<Part>,
+    pub(super) options: &'a RollbackOptions,
 }
 
 impl Aim<'_> {
     /// Plans, asks, and goes through with it.
-    fn reach(&self, entry: &mut LogEntry) -> Result<Reached> {
+    fn reach(&self, entry: &mut LogEntry, started: Instant) -> Result<Answer> {
         let Self { env, repository, snapshot, project, directory, state, parts, options } = self;
         let engine = Engine::from_env().map_err(application::Error::Docker)?;
         refuse_remote(&engine)?;
@@ -168,18 +161,22 @@ impl Aim<'_> {
             wanted,
             only: !parts.is_empty(),
             exact: options.exact,
-            keep: [env.own_folders(repository)?, env.own_keys()].concat(),
+            keep: env.own_folders(repository, directory)?.into_keys().chain(env.own_keys()).collect(),
             settings: &world.probes.settings,
             workers: threads(options.workers),
             monitor: &*env.monitor,
         };
         if parts.is_empty() {
             refuse_taken(project, &world.origins)?;
+            refuse_missing_networks(&engine, &snapshot.manifest)?;
         }
-        let plan = planner.plan(&mut reader)?;
+        let mut plan = planner.plan(&mut reader)?;
+        if parts.is_empty() {
+            plan.changes.extend(service_changes(project, &world.ran, &world.new_services, &world.origins));
+        }
         let told = RollbackPlan::of(snapshot, project, &plan, &world);
         if options.plan {
-            return Ok(Reached::Plan(told));
+            return Ok(Answer::Plan(told));
         }
         let question =
             format!("{}\n  {} is stopped, changed and started again.", told.lines().join("\n"), project.name);
@@ -190,7 +187,9 @@ impl Aim<'_> {
         entry.changes.clone_from(&plan.changes);
         let (directory, state) = (directory.clone(), state.clone());
         let work = Work { env, repository, snapshot, project, directory, state, world: &world, planner, plan };
-        work.transact(&options.only, &mut reader).map(Reached::End)
+        let outcome = work.transact(&options.only, &mut reader)?;
+        let report = report_of(outcome, entry, project, &snapshot.id.to_string(), &self.state, started);
+        Ok(Answer::Done(Box::new(report)))
     }
 }
 
@@ -211,7 +210,8 @@ impl Work<'_> {
             new_services: self.world.new_services.clone(),
             order: self.world.order.clone(),
         };
-        let mut journal = Journal::begin(&self.state, begun, &self.world.origins)?;
+        let mut journal =
+            Journal::begin(&self.state, begun, &self.world.origins)?.watched_by(teller(&self.env.monitor));
         if let Err(error) = self.make_ready(&mut journal, reader) {
             // Nothing was touched: only what was put beside it has to go.
             let _ = Transaction::new(journal, self.world).abort("it could not be made ready");
@@ -235,8 +235,8 @@ impl Work<'_> {
             journal.append(Event::Staging { staged })?;
         }
         let swaps = self.plan.make_ready(&self.planner, reader)?;
-        let (snapshot, complete) = self.keep_present()?;
-        journal.append(Event::Safety { snapshot, complete })?;
+        let (snapshot, lacks) = self.keep_present()?;
+        journal.append(Event::Safety { snapshot, complete: lacks.is_empty(), lacks })?;
         if self.env.monitor.cancelled() {
             return Err(crate::repo::Error::Interrupted.into());
         }
@@ -244,9 +244,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A snapshot of the present; true if nothing is missing in it. A project that Compose refuses is kept as its
+    /// A snapshot of the present, and what is missing in it. A project that Compose refuses is kept as its
     /// folder: then the old state itself is kept too.
-    fn keep_present(&self) -> Result<(String, bool)> {
+    fn keep_present(&self) -> Result<(String, Vec<String>)> {
         let there: Vec<PathBuf> = self.project.files.iter().map(PathBuf::from).filter(|file| file.is_file()).collect();
         let files = if there.len() == self.project.files.len() { there } else { Vec::new() };
         let mut options = CreateOptions {
@@ -264,6 +264,7 @@ impl Work<'_> {
                 files: if self.world.ran.is_empty() { files } else { Vec::new() },
                 project: Some(self.project.name.clone()),
                 as_is: true,
+                absent: self.plan.made_volumes(),
                 ..ComposeOptions::default()
             },
         };
@@ -276,7 +277,14 @@ impl Work<'_> {
             other => other?,
         };
         let report = create(self.env, self.repository, &options, prepared.as_ref())?;
-        Ok((report.snapshot.id, report.snapshot.complete && prepared.is_some()))
+        let missing = report.warnings.iter().filter(|warning| warning.incomplete);
+        let mut lacks: Vec<String> = missing.map(|w| format!("{}: {}", w.subject, w.message)).take(LACKS_MAX).collect();
+        if prepared.is_none() {
+            lacks.push("images, volumes and databases: Compose refuses the project as it is now".to_owned());
+        } else if !report.snapshot.complete && lacks.is_empty() {
+            lacks.push("something that could not be read".to_owned());
+        }
+        Ok((report.snapshot.id, lacks))
     }
 }
 

@@ -1,15 +1,20 @@
 //! What a restore of an application says: before it, and after it.
 
+use super::runnable::word;
+use crate::amount;
+use crate::monitor::Monitor;
 use crate::repo::evidence::{Evidence, Verdict};
 use crate::repo::log::{Ending, LogEntry, Step};
 use crate::repo::manifest::ProjectEntry;
 use crate::repo::sync::Snapshot;
-use crate::stack::rollback::Outcome;
-use crate::stack::rollback::journal::{Event, Line};
+use crate::stack::rollback::journal::{Begun, Event, Line, Watcher};
 use crate::stack::rollback::prepare::Plan;
 use crate::stack::rollback::services::Application;
+use crate::stack::rollback::{Outcome, STAGE_PREFIX};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What would be done.
@@ -100,8 +105,14 @@ pub struct RollbackReport {
     pub verdict: Option<Verdict>,
     /// Each check.
     pub evidence: Vec<Evidence>,
-    /// What of the old state is kept, because no snapshot holds all of it.
+    /// What the snapshot of the present lacks.
+    pub lacks: Vec<String>,
+    /// What of the old state is kept, because that snapshot lacks something.
     pub kept: Vec<String>,
+    /// Bytes of it.
+    pub kept_bytes: u64,
+    /// The commands that remove it.
+    pub discard: Vec<String>,
     /// What could not be removed.
     pub left: Vec<String>,
     /// How long it took.
@@ -125,7 +136,10 @@ impl RollbackReport {
             down_seconds: 0.0,
             verdict: None,
             evidence: Vec::new(),
+            lacks: Vec::new(),
             kept: Vec::new(),
+            kept_bytes: 0,
+            discard: Vec::new(),
             left: Vec::new(),
             seconds: 0.0,
         }
@@ -198,12 +212,15 @@ pub(super) fn report_of(
             Vec::new()
         }
     };
-    report.steps = lines.iter().filter_map(step).collect();
+    report.steps = steps(&lines);
     report.services(&lines);
-    report.safety = lines.iter().rev().find_map(|line| match &line.event {
-        Event::Safety { snapshot, .. } => Some(snapshot.clone()),
+    if let Some((snapshot, lacks)) = lines.iter().rev().find_map(|line| match &line.event {
+        Event::Safety { snapshot, lacks, .. } => Some((snapshot, lacks)),
         _ => None,
-    });
+    }) {
+        (report.safety, report.lacks) = (Some(snapshot.clone()), lacks.clone());
+    }
+    (report.kept_bytes, report.discard) = kept_bytes_and_commands(&report.kept);
     report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     entry.ending = report.ending;
     entry.message = match report.trouble.is_empty() {
@@ -218,19 +235,81 @@ pub(super) fn report_of(
     report
 }
 
-fn step(line: &Line) -> Option<Step> {
+/// How much is kept, and the commands that remove it: the folders that the restore had made for it, and tags.
+fn kept_bytes_and_commands(kept: &[String]) -> (u64, Vec<String>) {
+    let (mut bytes, mut folders, mut tags) = (0, BTreeSet::new(), BTreeSet::new());
+    for one in kept {
+        if let Some(tag) = one.strip_prefix("image ") {
+            tags.insert(word(tag));
+            continue;
+        }
+        let path = Path::new(one);
+        let is_stage =
+            |folder: &&Path| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STAGE_PREFIX));
+        bytes += bytes_below(path);
+        folders.insert(word(&path.ancestors().find(is_stage).unwrap_or(path).display().to_string()));
+    }
+    let command = |verb: &str, words: BTreeSet<String>| {
+        (!words.is_empty()).then(|| format!("{verb} {}", words.into_iter().collect::<Vec<_>>().join(" ")))
+    };
+    (bytes, command("rm -r --", folders).into_iter().chain(command("docker rmi", tags)).collect())
+}
+
+/// Bytes of files at and below `path`, as far as they can be looked at.
+fn bytes_below(path: &Path) -> u64 {
+    let (mut bytes, mut left) = (0, vec![path.to_path_buf()]);
+    while let Some(path) = left.pop() {
+        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+        if found.is_dir() {
+            left.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else {
+            bytes += found.len();
+        }
+    }
+    bytes
+}
+
+/// The steps that journal lines tell of.
+pub(super) fn steps(lines: &[Line]) -> Vec<Step> {
+    let begun = lines.iter().find_map(|line| match &line.event {
+        Event::Begun(begun) => Some(begun.as_ref()),
+        _ => None,
+    });
+    lines.iter().filter_map(|line| step(line, begun)).collect()
+}
+
+/// Tells each step as soon as the journal has it.
+pub(super) fn teller(monitor: &Arc<dyn Monitor>) -> Watcher {
+    let monitor = Arc::clone(monitor);
+    Watcher::new(move |lines| {
+        let steps = steps(lines);
+        // Not every line is a step.
+        if let (Some(step), Some(line)) = (steps.last(), lines.last())
+            && step.time == line.time
+        {
+            monitor.step(steps.len(), &step.what);
+        }
+    })
+}
+
+fn step(line: &Line, begun: Option<&Begun>) -> Option<Step> {
+    let ran = begun.is_none_or(|begun| !begun.ran.is_empty());
+    let starts = begun.is_none_or(|begun| !begun.new_services.is_empty());
     let what = match &line.event {
         Event::Begun(_) | Event::Stopping | Event::Swapping | Event::Starting => return None,
         Event::Staging { .. } => "every byte that is needed is read, verified and put beside what is there".to_owned(),
-        Event::Safety { snapshot, complete } => {
+        Event::Safety { snapshot, complete, .. } => {
             let short = snapshot.get(..8).unwrap_or(snapshot);
             let lack = if *complete { "" } else { " (incomplete: the old state itself is kept too)" };
             format!("the present is kept as {short}{lack}")
         }
-        Event::Prepared { swaps } => format!("{} changes are ready", swaps.len()),
-        Event::Stopped => "services stopped".to_owned(),
+        Event::Prepared { swaps } => {
+            format!("{} ready", amount::count(swaps.len() as u64, "change is", "changes are"))
+        }
+        Event::Stopped => if ran { "services stopped" } else { "no service ran that had to stop" }.to_owned(),
         Event::Swapped => "changes made".to_owned(),
-        Event::Started => "services started".to_owned(),
+        Event::Started => if starts { "services started" } else { "no service is to be started" }.to_owned(),
+        Event::Proved { evidence, .. } if evidence.is_empty() => "nothing runs that could be checked".to_owned(),
         Event::Proved { verdict, evidence } => {
             let passed = evidence.iter().filter(|found| found.passed).count();
             format!("{}: {passed} of {} checks passed", verdict.words(), evidence.len())

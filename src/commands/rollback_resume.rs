@@ -2,7 +2,7 @@
 
 use super::env::host_name;
 use super::rollback::{Answer, RollbackOptions, parts, rollback};
-use super::rollback_report::{RollbackReport, report_of};
+use super::rollback_report::{RollbackReport, report_of, teller};
 use super::rollback_world::{databases, labels};
 use super::{Env, Error, Result, log};
 use crate::docker::Engine;
@@ -65,23 +65,13 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
     entry.stack.clone_from(&begun.project);
     entry.snapshot = crate::id::SnapshotId::parse(&begun.snapshot).ok();
     entry.only.clone_from(&begun.only);
-    let transaction = Transaction::new(journal, &world);
+    let transaction = Transaction::new(journal.watched_by(teller(&env.monitor)), &world);
     let outcome = if abort { transaction.abort("the person asked for it") } else { transaction.resume() };
     if let Outcome::BeginAnew { .. } = outcome {
         entry.ending = Ending::Interrupted;
         entry.message = "it had not begun to change anything, and begins anew".to_owned();
         log::put(env, repository, entry, started);
-        let options = RollbackOptions {
-            id: begun.snapshot,
-            only: begun.only,
-            exact: begun.exact,
-            yes: true,
-            ..RollbackOptions::default()
-        };
-        return match rollback(env, repository, &options)? {
-            Answer::Done(report) => Ok(*report),
-            Answer::Plan(_) => Err(Error::usage("nothing was done", "give the command again")),
-        };
+        return begin_anew(env, repository, begun);
     }
     let project = snapshot.and_then(|snapshot| snapshot.manifest.project.clone());
     let project = project.unwrap_or_else(|| ProjectEntry {
@@ -97,6 +87,20 @@ pub fn go_on(env: &Env, repository: &Repository, stack: Option<&str>, abort: boo
     }
     log::put(env, repository, entry, started);
     Ok(report)
+}
+
+fn begin_anew(env: &Env, repository: &Repository, begun: Begun) -> Result<RollbackReport> {
+    let options = RollbackOptions {
+        id: begun.snapshot,
+        only: begun.only,
+        exact: begun.exact,
+        yes: true,
+        ..RollbackOptions::default()
+    };
+    match rollback(env, repository, &options)? {
+        Answer::Done(report) => Ok(*report),
+        Answer::Plan(_) => Err(Error::usage("nothing was done", "give the command again")),
+    }
 }
 
 /// The folder of the one restore that was not finished.

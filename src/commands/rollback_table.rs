@@ -4,15 +4,15 @@
 use super::application::{ComposeOptions, prepare};
 use super::create::{CreateOptions, create};
 use super::project::Project as Folder;
-use super::rollback::{Answer, RollbackOptions, SAFETY_TAG};
+use super::rollback::{Aim, Answer, SAFETY_TAG};
 use super::rollback_report::{RollbackPlan, RollbackReport};
 use super::rollback_world::labels;
-use super::{Env, Error, Result, log};
+use super::{Env, Error, Result};
 use crate::amount;
 use crate::docker::{Container, Engine, Status};
 use crate::repo::Repository;
 use crate::repo::evidence::{Evidence, Verdict};
-use crate::repo::log::Ending;
+use crate::repo::log::{Ending, LogEntry};
 use crate::repo::manifest::{DatabaseDetail, Detail, Manifest, ProjectEntry, SourceEntry};
 use crate::repo::sync::Snapshot;
 use crate::stack::rollback;
@@ -39,7 +39,10 @@ fn find<'m>(manifest: &'m Manifest, name: &str, table: &str) -> Result<(Table<'m
     }
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(Error::usage(format!("the snapshot has no table {table} of {name}"), "snap show lists what it has")),
+        0 => {
+            let hint = "write db:SERVICE/TABLE, db:SERVICE/SCHEMA.TABLE or db:DATABASE/TABLE; snap show lists tables";
+            Err(Error::usage(format!("the snapshot has no table {table} of {name}"), hint))
+        }
         _ => {
             let all = found.iter().map(|(found, _)| format!("db:{}/{}", found.dump.database, found.table.name));
             let hint = format!("say which: {}", all.collect::<Vec<_>>().join(", "));
@@ -52,16 +55,9 @@ fn find<'m>(manifest: &'m Manifest, name: &str, table: &str) -> Result<(Table<'m
 ///
 /// # Errors
 /// Nothing was changed: it is not there, its server does not run or refuses, or the person did not agree.
-pub(super) fn restore_table(
-    env: &Env,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    project: &ProjectEntry,
-    directory: &Path,
-    (name, table): (&str, &str),
-    options: &RollbackOptions,
-) -> Result<Answer> {
+pub(super) fn restore_table(aim: &Aim<'_>, (name, table): (&str, &str), entry: &mut LogEntry) -> Result<Answer> {
     let started = Instant::now();
+    let Aim { env, repository, snapshot, project, directory, options, .. } = aim;
     repository.require_owner("read what snapshots hold")?;
     let (wanted, detail) = find(&snapshot.manifest, name, table)?;
     let engine = Engine::from_env().map_err(crate::stack::application::Error::Docker)?;
@@ -84,45 +80,34 @@ pub(super) fn restore_table(
         let hint = "snap restore … --plan says what would be done; --yes does it without asking";
         return Err(Error::usage("nobody agreed to the restore, and nothing was changed", hint));
     }
-    let mut entry = log::begin(repository, "restore");
-    entry.stack.clone_from(&snapshot.manifest.stack);
-    entry.snapshot = Some(snapshot.id);
-    entry.only.clone_from(&options.only);
     entry.changes = vec![change];
-    let done = keep_present(env, repository, snapshot, project, directory, &detail.service).and_then(|safety| {
-        load_table(&probes.engine, &container.id, repository, &server, &wanted, monitor)
-            .map(|rows| (safety, rows))
-            .map_err(|error| failed(error).into())
-    });
-    let (safety, rows) = match done {
-        Ok(done) => done,
-        Err(error) => {
-            (entry.ending, entry.message) = log::failure(&error);
-            log::put(env, repository, entry, started);
-            return Err(error);
-        }
-    };
-    let evidence = Evidence {
-        check: format!("rows of {shown}"),
-        service: detail.service.clone(),
+    let safety = keep_present(env, repository, snapshot, project, directory, &detail.service)?;
+    let rows = load_table(&probes.engine, &container.id, repository, &server, &wanted, monitor).map_err(failed)?;
+    let evidence = counted(&shown, &detail.service, rows);
+    entry.ending = Ending::Done;
+    entry.safety = crate::id::SnapshotId::parse(&safety).ok();
+    entry.evidence = vec![evidence];
+    entry.verdict = Some(Verdict::of(&entry.evidence));
+    let mut report = RollbackReport::new(&snapshot.id.to_string(), project, entry);
+    report.safety = Some(safety);
+    report.evidence.clone_from(&entry.evidence);
+    report.verdict = entry.verdict;
+    report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(Answer::Done(Box::new(report)))
+}
+
+/// That the table has the captured rows.
+fn counted(table: &str, service: &str, rows: u64) -> Evidence {
+    Evidence {
+        check: format!("rows of {table}"),
+        service: service.to_owned(),
         passed: true,
         proves: true,
         attempts: 1,
         answer: format!("{}, as captured", amount::count(rows, "row", "rows")),
         time: super::env::now_text(),
         seconds: 0.0,
-    };
-    entry.ending = Ending::Done;
-    entry.safety = crate::id::SnapshotId::parse(&safety).ok();
-    entry.evidence = vec![evidence];
-    entry.verdict = Some(Verdict::of(&entry.evidence));
-    let mut report = RollbackReport::new(&snapshot.id.to_string(), project, &entry);
-    report.safety = Some(safety);
-    report.evidence.clone_from(&entry.evidence);
-    report.verdict = entry.verdict;
-    report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    log::put(env, repository, entry, started);
-    Ok(Answer::Done(Box::new(report)))
+    }
 }
 
 /// What would be done, as a plan.

@@ -9,10 +9,14 @@ use crate::repo::walk::TreeWalker;
 use crate::repo::{self, Repository, Snapshot, SnapshotSet};
 use serde::Serialize;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// The operation of an error that is standard output's.
 pub const WRITE_OUT: &str = "write to";
+
+/// Stacks that are named where another one was asked for.
+const STACKS_TOLD: usize = 10;
 
 /// What `show ID` says.
 #[derive(Debug, Clone, Serialize)]
@@ -28,6 +32,15 @@ pub struct ShowReport {
 /// # Errors
 /// None or several fit.
 pub fn find<'s>(set: &'s SnapshotSet, scope: &Scope, text: &str) -> Result<&'s Snapshot> {
+    if let Some(stack) = &scope.stack
+        && set.unreadable.is_empty()
+        && !set.snapshots.iter().any(|snapshot| snapshot.manifest.stack == *stack)
+    {
+        let known: BTreeSet<&str> = set.snapshots.iter().map(|snapshot| snapshot.manifest.stack.as_str()).collect();
+        let known: Vec<&str> = known.into_iter().take(STACKS_TOLD).collect();
+        let hint = format!("snap list shows what there is: {}", known.join(", "));
+        return Err(Error::usage(format!("no snapshot is of a stack “{stack}”"), hint));
+    }
     Ok(select(set, scope, text, &parse_time)?)
 }
 

@@ -2,6 +2,7 @@
 
 use super::env::host_name;
 use super::replicas::{self, LastReplication, last_replications};
+use super::rollback::SAFETY_TAG;
 use super::runnable::word;
 use super::runs::{self, Run};
 use super::status_advice::{Known, advice};
@@ -201,7 +202,12 @@ fn stacks(set: &SnapshotSet, packs: &HashMap<PackId, u64>, runs: &[Run], now: i6
             newest_complete: newest.map(|s| s.id.to_string()),
             newest_complete_time: newest.map(|s| s.manifest.time.clone()),
             newest_complete_age_seconds: age,
-            newest_is_incomplete: snapshots.last().is_some_and(|s| !s.manifest.complete),
+            // What a restore keeps of a present that was broken may well lack something.
+            newest_is_incomplete: snapshots
+                .iter()
+                .rev()
+                .find(|s| s.manifest.complete || !s.manifest.tags.iter().any(|tag| tag == SAFETY_TAG))
+                .is_some_and(|s| !s.manifest.complete),
             bytes: snapshots.iter().map(|s| s.manifest.bytes()).sum(),
             stored_bytes: needed.iter().filter_map(|pack| packs.get(pack)).sum(),
             late: age.zip(scheduled).is_some_and(|(age, each)| age > 2 * each + LATE_SECONDS),

@@ -32,7 +32,7 @@ pub(super) fn take_volumes(plan: &mut Plan, project: &Project, observed: &Observ
             plan.line("volume", name, "skipped", "snap.exclude");
             continue;
         }
-        if !observed.volumes.contains_key(&found.engine_name) {
+        if !observed.volumes.contains_key(&found.engine_name) || wish.absent.contains(&found.engine_name) {
             match (found.external, found.mounts.is_empty()) {
                 _ if wish.as_is => plan.line("volume", name, "skipped", "the engine has no such volume"),
                 (false, true) => plan.line("volume", name, "skipped", "no service mounts it, and it was never made"),

@@ -28,6 +28,8 @@ pub struct Wish {
     pub stop: bool,
     /// What the project names and the engine does not have is no loss: the present is kept as it is.
     pub as_is: bool,
+    /// Volumes of the engine that count as not there: somebody has just made them.
+    pub absent: Vec<String>,
 }
 
 /// A folder to be captured.

@@ -84,6 +84,9 @@ pub fn checks_of_labels(service: &str, labels: &BTreeMap<String, String>) -> Res
             return Err(SettingError { place: format!("label {label} of service {service}"), message });
         }
     }
+    if let Some(error) = misplaced(service, labels, &settings) {
+        return Err(error);
+    }
     let mut checks = Vec::new();
     for (name, setting) in settings {
         let place = match name.as_str() {
@@ -94,6 +97,25 @@ pub fn checks_of_labels(service: &str, labels: &BTreeMap<String, String>) -> Res
         checks.extend(setting.checks(name.as_deref(), service, &place)?);
     }
     Ok(checks)
+}
+
+/// `snap.health.http.timeout` reads as if it belonged to `snap.health.http`, and would be one of a check called “http”.
+fn misplaced(
+    service: &str,
+    labels: &BTreeMap<String, String>,
+    settings: &BTreeMap<String, CheckSetting>,
+) -> Option<SettingError> {
+    let asks = |s: &CheckSetting| [&s.http, &s.tcp, &s.sql, &s.command, &s.file].iter().any(|asked| asked.is_some());
+    let (kind, label, field) = labels.keys().find_map(|label| {
+        let (kind, field) = label.strip_prefix(PREFIX)?.split_once('.')?;
+        let is_kind = ["http", "tcp", "sql", "command", "file"].contains(&kind);
+        (is_kind && settings.get(kind).is_some_and(|setting| !asks(setting))).then_some((kind, label, field))
+    })?;
+    let message = format!(
+        "it stands beside {PREFIX}{kind}: write {PREFIX}{field}; or give the check a name: {PREFIX}NAME.{kind} and \
+         {PREFIX}NAME.{field}"
+    );
+    Some(SettingError { place: format!("label {label} of service {service}"), message })
 }
 
 fn set(setting: &mut CheckSetting, field: &str, value: &str) -> bool {

@@ -275,13 +275,14 @@ impl Folder<'_> {
     /// How what the snapshot does not have is looked for: by the rules of the capture, and by those by which the
     /// present is kept as a snapshot, so that nothing goes that is in none.
     fn walk_options(&self) -> Result<WalkOptions> {
+        let skip = self.keep.iter().map(|id| (*id, "snap's own")).collect();
         let options = match &self.source.rules {
             Some(rules) => {
-                let by = WalkOptions::by(Some(rules), self.keep.clone())?;
+                let by = WalkOptions::by(Some(rules), skip)?;
                 WalkOptions { exclude: by.exclude.ignore_files(true), ..by }
             }
             // A volume's own content does not decide what becomes of it.
-            None => WalkOptions { skip: self.keep.clone(), ..WalkOptions::default() },
+            None => WalkOptions { skip, ..WalkOptions::default() },
         };
         Ok(options)
     }

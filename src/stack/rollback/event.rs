@@ -83,6 +83,9 @@ pub enum Event {
         snapshot: String,
         /// True if nothing of the present is missing in it.
         complete: bool,
+        /// What is, for people.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lacks: Vec<String>,
     },
     /// All is ready. Written anew where something changed until the services stood still.
     Prepared {

@@ -57,8 +57,27 @@ pub struct Journal {
     /// Bytes that are whole.
     len: u64,
     lines: Vec<Line>,
+    watcher: Option<Watcher>,
     /// Held as long as this is.
     _lock: File,
+}
+
+type Tell = dyn Fn(&[Line]);
+
+/// Told of all lines each time when there is a new one.
+pub struct Watcher(Box<Tell>);
+
+impl Watcher {
+    /// One that is told by `tell`.
+    pub fn new(tell: impl Fn(&[Line]) + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watcher")
+    }
 }
 
 /// The folder of all that a restore of `project` on `host` must remember, below `data`.
@@ -90,7 +109,7 @@ impl Journal {
         let file = open(&path)?;
         reserve(&file);
         let len = bytes.len() as u64;
-        Ok(Self { folder: folder.to_path_buf(), file, len, lines: vec![first], _lock: lock })
+        Ok(Self { folder: folder.to_path_buf(), file, len, lines: vec![first], watcher: None, _lock: lock })
     }
 
     /// Opens the journal that an interrupted restore left in `folder`, if one did.
@@ -111,7 +130,7 @@ impl Journal {
         file.set_len(len).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         reserve(&file);
-        Ok(Some(Self { folder: folder.to_path_buf(), file, len, lines, _lock: lock }))
+        Ok(Some(Self { folder: folder.to_path_buf(), file, len, lines, watcher: None, _lock: lock }))
     }
 
     /// Whether an interrupted restore left something in `folder`, without taking the lock.
@@ -132,6 +151,12 @@ impl Journal {
         lock.exists() && matches!(locked(&lock), Err(Error::Busy))
     }
 
+    /// Has each new line told.
+    #[must_use]
+    pub fn watched_by(self, watcher: Watcher) -> Self {
+        Self { watcher: Some(watcher), ..self }
+    }
+
     /// Writes `event` down. It is durable when this returns.
     ///
     /// # Errors
@@ -148,6 +173,9 @@ impl Journal {
         }
         self.len += bytes.len() as u64;
         self.lines.push(line);
+        if let Some(watcher) = &self.watcher {
+            (watcher.0)(&self.lines);
+        }
         Ok(())
     }
 
@@ -215,7 +243,7 @@ impl Journal {
     /// The safety snapshot, and whether it is complete.
     pub fn safety(&self) -> Option<(&str, bool)> {
         self.backwards().find_map(|event| match event {
-            Event::Safety { snapshot, complete } => Some((snapshot.as_str(), *complete)),
+            Event::Safety { snapshot, complete, .. } => Some((snapshot.as_str(), *complete)),
             _ => None,
         })
     }

@@ -25,6 +25,7 @@ pub mod hold;
 pub mod journal;
 pub mod origin;
 mod plan_folders;
+pub mod plan_services;
 pub mod ports;
 pub mod prepare;
 pub mod probes;

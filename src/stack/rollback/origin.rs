@@ -69,11 +69,11 @@ impl Origin {
         self.0["Id"].as_str().unwrap_or_default()
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.0["Name"].as_str().unwrap_or_default().trim_start_matches('/')
     }
 
-    fn service(&self) -> &str {
+    pub(super) fn service(&self) -> &str {
         self.0["Config"]["Labels"][SERVICE].as_str().unwrap_or_default()
     }
 

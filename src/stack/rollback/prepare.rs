@@ -224,6 +224,13 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// The volumes that are made because they are not there.
+    pub fn made_volumes(&self) -> Vec<String> {
+        let plain = self.volumes.iter().filter(|part| part.target.present.is_none());
+        let plain = plain.map(|part| part.target.volume.clone());
+        plain.chain(self.made_held()).chain(self.made_for_databases()).collect()
+    }
+
     /// All that is going to be made.
     pub fn staged(&self) -> Vec<Staged> {
         let folders = self.folders.iter().flat_map(|part| [&part.stage].map(|path| Staged::Path(path.clone())));

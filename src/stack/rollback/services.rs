@@ -16,7 +16,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A container that takes longer to stop is worth a word.
+const SLOW_STOP: Duration = Duration::from_secs(2);
+/// The exit code after SIGKILL.
+const KILLED: i64 = 137;
 
 /// A service of the new state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +112,20 @@ impl Application {
             self.probes.engine.start(id).map_err(|error| engine_error(id, &error))?;
         }
         Ok(())
+    }
+
+    /// One that has not reacted to its signal has cost time, and what it had not written.
+    fn tell_killed(&self, service: &str, id: &str, took: Duration) {
+        if took < SLOW_STOP {
+            return;
+        }
+        if let Ok(found) = self.probes.engine.container(id)
+            && found.state.exit_code == KILLED
+        {
+            let (name, seconds) = (&found.name, took.as_secs());
+            let message = format!("{name} did not end when it was asked to, and was killed after {seconds} s");
+            self.monitor.warn(&Warning::note(service, message));
+        }
     }
 
     fn start_new(&self) -> Result<()> {
@@ -211,10 +230,11 @@ impl World for Application {
             self.monitor.item(&ran.service);
             for id in &ran.containers {
                 // A restore that was begun is not stopped half way: the person's wish is heard when all stand.
-                let stopped = self.probes.engine.stop(id, None, &Deaf);
-                match stopped {
+                let began = Instant::now();
+                match self.probes.engine.stop(id, None, &Deaf) {
                     Err(error) if !error.is_not_found() => return Err(engine_error(&ran.service, &error)),
-                    _ => {}
+                    Err(_) => {}
+                    Ok(_) => self.tell_killed(&ran.service, id, began.elapsed()),
                 }
             }
             self.monitor.advance(1);

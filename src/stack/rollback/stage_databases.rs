@@ -216,6 +216,11 @@ impl Plan<'_> {
         Ok(())
     }
 
+    pub(super) fn made_for_databases(&self) -> impl Iterator<Item = String> {
+        let made = self.databases.iter().filter(|part| matches!(part.place, Place::Volume { .. }));
+        made.map(|part| part.mount.name.clone())
+    }
+
     /// The folders that databases are exchanged with.
     pub(super) fn is_database(&self, path: &Path) -> bool {
         self.databases.iter().any(|part| matches!(&part.place, Place::Folder { live, .. } if live == path))

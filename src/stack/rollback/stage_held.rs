@@ -85,6 +85,10 @@ impl<'m> Plan<'m> {
         made.chain(held).collect()
     }
 
+    pub(super) fn made_held(&self) -> impl Iterator<Item = String> {
+        self.held.iter().filter(|part| !part.is_there).map(|part| part.name.clone())
+    }
+
     fn names_held(&self) -> Vec<String> {
         self.held.iter().filter(|part| !part.is_memory()).map(|part| part.name.clone()).collect()
     }

@@ -121,6 +121,14 @@ fn databases_come_back_from_their_dumps() {
     app.exec("cache", "for i in $(seq 1 50); do echo SET key$i value$i; done | redis-cli >/dev/null");
     let good = looks(&app);
     create(&app, "good");
+    let shown = app.sandbox.must("show good", exit::DONE).stdout;
+    for table in [
+        "db:db/public.goods  1,234 rows of shop",
+        "db:db/public.other  1 row of shop",
+        "db:sql/goods  500 rows of shop",
+    ] {
+        assert!(shown.lines().any(|line| line.trim() == table), "no {table} in {shown}");
+    }
 
     psql(&app, "DROP TABLE goods; INSERT INTO other VALUES (8); ALTER ROLE reader PASSWORD 'changed'");
     app.exec("db", "dropdb -U app second");
@@ -271,7 +279,8 @@ fn one_table_comes_back_alone() {
     assert_eq!(looks(&app), before);
     for table in ["db:db/people", "db:sql/people"] {
         let report = restore(&app, &format!("good --only {table} --yes"), exit::DONE);
-        assert_eq!(report["evidence"][0]["answer"], "3000 rows, as captured", "{report}");
+        assert_eq!(report["evidence"][0]["answer"], "3,000 rows, as captured", "{report}");
+        assert_eq!(report["verdict"], "healthy", "{report}");
         assert!(report["safety"].is_string(), "{report}");
     }
     let middle = looks(&app);
@@ -281,4 +290,11 @@ fn one_table_comes_back_alone() {
         restore(&app, &format!("good --only {table} --yes"), exit::DONE);
     }
     assert_eq!((looks(&app), started(&app)), (good, ran), "nothing was stopped, and no trigger has acted");
+
+    // What comes to nothing is recorded too.
+    app.compose(&["stop", "sql"]);
+    patiently(&app, "restore good --only db:sql/people --yes", exit::FAILED);
+    let entry = app.sandbox.json("log --last")["entries"][0].clone();
+    assert_eq!((&entry["action"], &entry["ending"]), (&"restore".into(), &"failed".into()), "{entry}");
+    assert!(entry["message"].to_string().contains("does not run"), "{entry}");
 }

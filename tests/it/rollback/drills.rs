@@ -143,6 +143,17 @@ fn a_compose_file_that_cannot_be_read_is_no_obstacle() {
     let kept = report["kept"].as_array().expect("a list");
     let file = kept.iter().filter_map(Value::as_str).find(|path| path.ends_with("compose.yaml")).expect("the bad file");
     assert!(std::fs::read_to_string(file).expect("the bad file").contains("no service"));
+    let lacks = report["lacks"].to_string();
+    assert!(lacks.contains("Compose refuses") && report["kept_bytes"].as_u64() > Some(0), "{report}");
+    // What a person is told to give once all is well leaves nothing behind.
+    for command in report["discard"].as_array().expect("a list").iter().filter_map(Value::as_str) {
+        crate::application::output(std::process::Command::new("sh").args(["-c", command]));
+    }
+    assert_eq!(staged(&app), Vec::<String>::new(), "{report}");
+    assert_eq!(looks(&app), good);
+    // That such a snapshot lacks something was to be expected.
+    let status = app.sandbox.json("status");
+    assert!(!status["advice"].to_string().contains("is incomplete"), "{status}");
 }
 
 #[test]
@@ -165,8 +176,16 @@ fn parts_come_back_alone() {
     let run = app.sandbox.must("restore good --only volume:media --yes", exit::DONE);
     assert!(run.stdout.contains("  stopped web back in ") && run.stdout.contains(" · started back web\n"), "{run}");
     assert!(!media.join("new").exists() && media.join("a/picture").exists());
-    for (line, code) in [("good --only volume:none --yes", 2), ("good --only nonsense --yes", 2)] {
-        app.sandbox.must(&format!("restore {line}"), code);
+    for (line, says) in [
+        ("good --only volume:none --yes", "no volume none"),
+        ("good --only nonsense --yes", "means nothing"),
+        ("good --only db:web/t --yes", "db:SERVICE/TABLE"),
+        ("", "snap list"),
+        ("--resume --plan", "--abort"),
+        ("latest --stack nope", "no snapshot is of a stack “nope”"),
+    ] {
+        let run = app.sandbox.must(&format!("restore {line}"), exit::USAGE);
+        assert!(run.stderr.contains(says), "{line}: {run}");
     }
 }
 
@@ -177,8 +196,12 @@ fn a_volume_that_is_gone_is_made_anew_and_one_that_others_use_is_not_touched() {
     snapshot(&app, "good");
     let good = looks(&app);
     app.compose(&["down", "-v", "-t", "0"]);
-    restore(&app, "good --yes", exit::DONE);
+    let report = restore(&app, "good --yes", exit::DONE);
     assert_eq!(looks(&app), good);
+    // The state before had no such volume, and so its snapshot has none.
+    let safety = app.sandbox.json(&format!("show {}", report["safety"].as_str().expect("an id")));
+    let sources = safety["manifest"]["sources"].as_array().expect("a list").iter();
+    assert!(sources.clone().count() > 0 && sources.clone().all(|source| source["kind"] != "volume"), "{safety}");
     let warned = app.compose(&["up", "-d"]);
     assert!(!warned.contains("not created by"), "Compose does not know its volume: {warned}");
 
@@ -211,3 +234,42 @@ fn a_damaged_snapshot_stops_nothing() {
     assert_eq!(looks(&app), before);
     assert_eq!(staged(&app), Vec::<String>::new());
 }
+
+#[test]
+fn what_becomes_of_services_and_what_others_must_have_made_is_told_first() {
+    need!(root(), crate::need::docker());
+    let app = App::new("roll-services", SERVICES);
+    let network = format!("{}-shared", app.name);
+    let docker = |words: &[&str]| crate::application::output(std::process::Command::new("docker").args(words));
+    app.write("compose.yaml", &SERVICES.replace("IMAGE", crate::docker::busybox_image()).replace("SHARED", &network));
+    docker(&["network", "create", &network]);
+    app.sandbox.init();
+    app.compose(&["up", "-d", "--scale", "many=3", "many", "one"]);
+    snapshot(&app, "good");
+    app.write(
+        "compose.yaml",
+        &std::fs::read_to_string(app.dir.join("compose.yaml")).expect("a file").replace("-first", "-second"),
+    );
+    app.compose(&["up", "-d", "--scale", "many=1", "many", "one", "late"]);
+    let plan = restore(&app, "good --plan", exit::DONE)["changes"].to_string();
+    let renamed = format!("its container {0}-second is called {0}-first afterwards", app.name);
+    for wanted in ["service many: 1 of its containers run now, 3 afterwards", "service late stays stopped", &renamed] {
+        assert!(plan.contains(wanted), "no {wanted} in {plan}");
+    }
+    app.compose(&["down", "-t", "0"]);
+    docker(&["network", "rm", &network]);
+    let run = app.sandbox.must("restore good --yes", exit::FAILED);
+    assert!(run.stderr.contains(&format!("docker network create {network}")), "{run}");
+}
+
+const SERVICES: &str = "services:
+  many: {image: IMAGE, command: sleep 1000, stop_grace_period: 0s}
+  one:
+    image: IMAGE
+    command: sleep 1000
+    container_name: stack-it-roll-services-first
+    networks: [shared]
+    stop_grace_period: 0s
+  late: {image: IMAGE, command: sleep 1000, stop_grace_period: 0s}
+networks: {shared: {external: true, name: SHARED}}
+";

@@ -27,7 +27,8 @@ pub(super) fn journal(app: &App) -> Option<PathBuf> {
 /// Begins a restore and kills it as soon as its journal has the step.
 pub(super) fn killed_at(app: &App, step: &str) {
     let mut command = app.sandbox.snap_command(&["restore", "good", "--yes"]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let steps = std::fs::File::create(app.sandbox.path("steps")).expect("a file");
+    command.stdout(steps).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program");
     let wanted = format!("\"event\":\"{step}\"");
     let started = Instant::now();
@@ -45,6 +46,11 @@ pub(super) fn killed_at(app: &App, step: &str) {
     child.wait().expect("the program");
 }
 
+fn journalled(app: &App, step: &str) -> bool {
+    let text = journal(app).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    text.contains(&format!("\"event\":\"{step}\""))
+}
+
 fn sweep(name: &str, go_on: &str) {
     let app = application(name);
     snapshot(&app, "good");
@@ -53,6 +59,9 @@ fn sweep(name: &str, go_on: &str) {
         break_it(&app);
         let broken = looks(&app);
         killed_at(&app, step);
+        // Whoever reads along knows what has been done so far.
+        let told = std::fs::read_to_string(app.sandbox.path("steps")).expect("a file");
+        assert!(told.contains("the present is kept as ") || !journalled(&app, "prepared"), "{step}: {told}");
         if journal(&app).is_some() {
             // Nothing else begins before it is ended.
             let dir = app.dir.display().to_string();
@@ -106,7 +115,8 @@ fn at_random_moments(name: &str, go_on: &str) {
         break_it(&app);
         let broken = looks(&app);
         let mut command = app.sandbox.snap_command(&["restore", "good", "--yes"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let steps = std::fs::File::create(app.sandbox.path("steps")).expect("a file");
+        command.stdout(steps).stderr(Stdio::null());
         let mut child = command.spawn().expect("the program");
         std::thread::sleep(whole.mul_f64((random % 1000) as f64 / 1000.0));
         let _too_late = child.kill();

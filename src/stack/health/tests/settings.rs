@@ -46,6 +46,17 @@ fn labels_name_checks() {
 }
 
 #[test]
+fn what_belongs_to_a_check_stands_beside_it_and_a_label_below_it_is_told_so() {
+    let said = [("snap.health.http", ":8000/"), ("snap.health.http.timeout", "2m")];
+    let error = checks_of_labels("web", &labels(&said)).unwrap_err().to_string();
+    let wanted = ["snap.health.http.timeout of service web", "write snap.health.timeout", "snap.health.NAME.timeout"];
+    assert!(wanted.iter().all(|wanted| error.contains(wanted)), "{error}");
+    // A check may have any name.
+    let said = [("snap.health.http.http", ":8000/"), ("snap.health.http.timeout", "2m")];
+    assert_eq!(checks_of_labels("web", &labels(&said)).unwrap()[0].timeout, Duration::from_secs(120));
+}
+
+#[test]
 fn what_cannot_be_understood_is_an_error_and_no_silence() {
     let wrong = [
         ("snap.health.htpp", ":80/"),

@@ -36,7 +36,7 @@ fn what_was_written_is_read() {
     let mut journal = Journal::begin(&folder, begun(), &[]).unwrap();
     let events = [
         Event::Staging { staged: vec![Staged::Path("/x".into()), Staged::Volume("v".to_owned())] },
-        Event::Safety { snapshot: "s1".to_owned(), complete: false },
+        Event::Safety { snapshot: "s1".to_owned(), complete: false, lacks: Vec::new() },
         prepared(),
         Event::Stopping,
         Event::Proved { verdict: Verdict::Failed, evidence: Toy::new(dir.path()).proof(false).evidence },

@@ -100,7 +100,9 @@ impl Scene {
     fn prepared(&self, safety_complete: bool) -> Journal {
         let mut journal = Journal::begin(&self.root().join("state"), super::journal::begun(), &[]).unwrap();
         journal.append(Event::Staging { staged: self.staged.clone() }).unwrap();
-        journal.append(Event::Safety { snapshot: "s".to_owned(), complete: safety_complete }).unwrap();
+        journal
+            .append(Event::Safety { snapshot: "s".to_owned(), complete: safety_complete, lacks: Vec::new() })
+            .unwrap();
         journal.append(Event::Prepared { swaps: self.swaps.clone() }).unwrap();
         journal
     }
