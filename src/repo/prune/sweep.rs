@@ -8,7 +8,7 @@ use crate::monitor::Unit;
 use crate::repo::mark::{Act, Tombstone};
 use crate::repo::{Error, Repository, Result, SnapshotSet};
 use crate::store::Key;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// A mark of a run that has not ended for so long is one that a crash left.
 const LEFT_BEHIND_SECONDS_MIN: u64 = 3600;
@@ -212,13 +212,34 @@ fn record(run: &Run<'_>, state: &State, snapshots: &HashSet<SnapshotId>) -> Resu
 /// Removes the records that `kept` repeats. That one is new in any case, so that whoever knew the others
 /// sees that something was deleted.
 fn clear_records(repository: &Repository, kept: RemovalId) -> Result<()> {
-    let records = repository.marks()?.removals;
-    let Some(whole) = records.get(&kept) else { return Ok(()) };
-    let said: HashSet<SnapshotId> = whole.snapshots.iter().map(|one| one.id).collect();
-    for (id, record) in records.iter().filter(|(id, _)| **id != kept) {
-        if record.snapshots.iter().all(|one| said.contains(&one.id)) {
-            repository.store.remove(&Key::from(*id))?;
-        }
+    let records = repository.marks()?.removals.into_iter();
+    let said = records.map(|(id, record)| (id, record.snapshots.iter().map(|one| one.id).collect())).collect();
+    for id in repeated(&said, kept) {
+        repository.store.remove(&Key::from(id))?;
     }
     Ok(())
+}
+
+/// The records that say nothing that `kept` does not say. Of two that say the same one stays, and all agree
+/// which: two prunes at once, each of which removed the other's, would leave none.
+fn repeated(said: &BTreeMap<RemovalId, HashSet<SnapshotId>>, kept: RemovalId) -> Vec<RemovalId> {
+    let Some(all) = said.get(&kept) else { return Vec::new() };
+    let goes = |id: &RemovalId, own: &HashSet<SnapshotId>| own.is_subset(all) && (own.len() < all.len() || *id > kept);
+    said.iter().filter(|(id, own)| goes(id, own)).map(|(id, _)| *id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_prunes_at_once_leave_one_record_of_what_both_say() {
+        let id = |number: u8| RemovalId([number; 32]);
+        let record = |name: u8, numbers: &[u8]| (id(name), numbers.iter().map(|n| SnapshotId([*n; 32])).collect());
+        let said = BTreeMap::from([record(1, &[7]), record(2, &[7, 8]), record(3, &[7, 8]), record(4, &[9])]);
+        assert_eq!(repeated(&said, id(2)), [id(1), id(3)]);
+        assert_eq!(repeated(&said, id(3)), [id(1)]);
+        assert_eq!(repeated(&said, id(4)), []);
+        assert_eq!(repeated(&said, id(5)), []);
+    }
 }
