@@ -1,10 +1,18 @@
 //! `snap check`: proves the repository.
 
 use super::{Env, Error, Result};
+use crate::id::SnapshotId;
 use crate::monitor::Warning;
 use crate::repo::check::{self, CheckReport, Problem, Reading, Severity};
 use crate::repo::sync::Chain;
 use crate::repo::{self, Repository};
+use crate::store::Kind;
+use std::collections::BTreeSet;
+
+/// When the last check was, and whether it found damage.
+pub(super) const LAST_CHECK: &str = "last_check";
+/// The snapshots that it found damaged.
+const DAMAGED: &str = "found_damaged";
 
 /// Checks the repository, reading packs whole as `read` says.
 ///
@@ -17,16 +25,36 @@ pub fn check(env: &Env, repository: &Repository, read: Option<Reading>) -> Resul
         let message = format!("{problem}; nothing else depends on it, and an owner's `snap init` writes it again");
         Problem { severity: Severity::Damage, object: "config".to_owned(), message }
     }));
-    let finding = if report.is_damaged() { "damaged" } else { "sound" };
-    let text = format!("{now} {finding}");
-    let catalog = repository.catalog();
-    match catalog.set_value(&catalog.key_here("last_check"), text.as_bytes()) {
-        Err(error) if error.is_damage() => return Err(crate::repo::Error::from(error).into()),
-        // The answer is worth more than the note that it was given.
-        Err(error) => env.monitor.warn(&Warning::note("catalog", Chain(&error).to_string())),
-        Ok(()) => {}
-    }
+    note(env, repository, now, &report.problems)?;
     Ok(report)
+}
+
+/// Remembers what a check has found, and which snapshots it has found damaged.
+fn note(env: &Env, repository: &Repository, now: i64, problems: &[Problem]) -> Result<()> {
+    let damage = || problems.iter().filter(|problem| problem.severity == Severity::Damage);
+    let finding = if damage().next().is_some() { "damaged" } else { "sound" };
+    let prefix = format!("{}/", Kind::Snapshot.folder());
+    let damaged: BTreeSet<&str> = damage().filter_map(|problem| problem.object.strip_prefix(&prefix)).collect();
+    let damaged: Vec<&str> = damaged.into_iter().collect();
+    let values = [(LAST_CHECK, format!("{now} {finding}")), (DAMAGED, damaged.join(" "))];
+    let catalog = repository.catalog();
+    for (key, text) in values {
+        match catalog.set_value(&catalog.key_here(key), text.as_bytes()) {
+            Err(error) if error.is_damage() => return Err(crate::repo::Error::from(error).into()),
+            // The answer is worth more than the note that it was given.
+            Err(error) => env.monitor.warn(&Warning::note("catalog", Chain(&error).to_string())),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The snapshots that the last check on this machine found damaged, themselves or what they need.
+pub(super) fn found_damaged(repository: &Repository) -> Result<BTreeSet<SnapshotId>> {
+    let catalog = repository.catalog();
+    let text = catalog.value(&catalog.key_here(DAMAGED)).map_err(repo::Error::from)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(text.split(' ').filter_map(|id| SnapshotId::parse(id).ok()).collect())
 }
 
 /// The report on a repository that is so damaged that it cannot be opened; `None` for an error that

@@ -9,7 +9,8 @@ use crate::repo::forget::{Forgetting, select_forgotten};
 use crate::repo::mark::{ForgottenSnapshot, Stamp};
 use crate::repo::prune::PruneReport;
 use crate::repo::retention::{Candidate, Policy, Verdict, judge, suspects};
-use crate::repo::select::{Scope, select, select_gone};
+use crate::repo::select::{Scope, select, select_lost};
+use crate::repo::sync::way_back;
 use crate::repo::{Repository, Snapshot, SnapshotSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -108,16 +109,14 @@ pub(super) fn stamp() -> Stamp {
 /// only the prune afterwards fails.
 pub fn forget(env: &Env, repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport> {
     repository.require_owner("forget snapshots")?;
-    let set = repository.snapshots()?;
+    let mut set = repository.snapshots()?;
+    // What is damaged in the store must not stand for what goes, whatever is remembered of it here.
+    repository.prove(&mut set, &|_| true)?;
     let mut stacks = if options.ids.is_empty() { by_policy(&set, options)? } else { by_name(&set, options)? };
-    if set.unreadable.len() + set.vanished.len() > 0 && options.ids.is_empty() {
+    if options.ids.is_empty() {
         // What is not seen may be what a rule should have kept.
-        for stack in &mut stacks {
-            let ids = set.unreadable.iter().map(|one| one.id).chain(set.vanished.iter().map(|one| one.id));
-            stack.suspects.extend(
-                ids.map(|id| SuspectSnapshot { id: id.to_string(), what: "it cannot be read or is gone".to_owned() }),
-            );
-        }
+        let lost = lost(&set);
+        stacks.iter_mut().for_each(|stack| stack.suspects.extend(lost.iter().cloned()));
     }
     hold(env, &mut stacks, options);
     let mut forgetting = Forgetting::default();
@@ -142,6 +141,14 @@ pub fn forget(env: &Env, repository: &Repository, options: &ForgetOptions) -> Re
         _ => None,
     };
     Ok(ForgetReport { stacks, forgotten, mark, dry_run, repository: repository.store().address(), prune })
+}
+
+/// The snapshots that cannot be read or are gone, and what to do about them.
+fn lost(set: &SnapshotSet) -> Vec<SuspectSnapshot> {
+    let unread = set.unreadable.iter().map(|one| (one.id, format!("it cannot be read: {}", set.way_out(one))));
+    let gone = |id| (id, format!("it was here before and is gone; nobody has forgotten it: {}", way_back(&id)));
+    let all = unread.chain(set.vanished.iter().map(|one| gone(one.id)));
+    all.map(|(id, what)| SuspectSnapshot { id: id.to_string(), what }).collect()
 }
 
 fn parse(text: &str) -> Result<SnapshotId> {
@@ -173,7 +180,7 @@ fn by_name(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedStack
     let mut chosen: Vec<&Snapshot> = Vec::new();
     for text in &options.ids {
         // What somebody has removed by hand is acknowledged by forgetting it.
-        let one = match select_gone(set, text) {
+        let one = match select_lost(set, text) {
             Some(gone) => gone,
             None => select(set, &options.scope, text, &super::show::parse_time)?,
         };

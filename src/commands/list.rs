@@ -1,5 +1,6 @@
 //! `snap list`: the snapshots of a repository.
 
+use super::check::found_damaged;
 use super::{Env, Result};
 use crate::repo::manifest::Stats;
 use crate::repo::select::Scope;
@@ -74,6 +75,8 @@ pub struct ListReport {
     pub vanished: Vec<ListedSnapshot>,
     /// Those that were forgotten and are still there.
     pub forgotten: Vec<ListedSnapshot>,
+    /// Of those that can be read and the forgotten ones, those that the last check on this machine found damaged, themselves or what they need.
+    pub damaged: Vec<String>,
     /// Where the repository is.
     pub repository: String,
 }
@@ -92,7 +95,10 @@ pub struct ListOptions {
 /// # Errors
 /// The repository cannot be listed.
 pub fn list(_: &Env, repository: &Repository, options: &ListOptions) -> Result<ListReport> {
-    let set = repository.snapshots()?;
+    let mut set = repository.snapshots()?;
+    let damaged = found_damaged(repository)?;
+    // The catalog remembers what a damaged manifest said; whether it was mended since, only the store can tell.
+    repository.prove(&mut set, &|id| damaged.contains(id))?;
     let wanted =
         |s: &&Snapshot| options.scope.holds(s) && options.tag.as_ref().is_none_or(|tag| s.manifest.tags.contains(tag));
     Ok(ListReport {
@@ -104,6 +110,13 @@ pub fn list(_: &Env, repository: &Repository, options: &ListOptions) -> Result<L
             .collect(),
         vanished: set.vanished.iter().filter(wanted).map(Into::into).collect(),
         forgotten: set.forgotten.iter().filter(wanted).map(Into::into).collect(),
+        damaged: set
+            .snapshots
+            .iter()
+            .chain(&set.forgotten)
+            .filter(|s| wanted(s) && damaged.contains(&s.id))
+            .map(|s| s.id.to_string())
+            .collect(),
         repository: repository.store().address(),
     })
 }

@@ -1,5 +1,6 @@
 //! `snap status`: how far back, how sound, what to worry about next.
 
+use super::check::LAST_CHECK;
 use super::env::host_name;
 use super::replicas::{self, LastReplication, last_replications};
 use super::rollback::SAFETY_TAG;
@@ -174,7 +175,7 @@ pub fn status(env: &Env, repository: &Repository) -> Result<StatusReport> {
 
 fn last_check(repository: &Repository) -> Result<(Option<i64>, bool)> {
     let catalog = repository.catalog();
-    let Some(text) = catalog.value(&catalog.key_here("last_check"))? else { return Ok((None, false)) };
+    let Some(text) = catalog.value(&catalog.key_here(LAST_CHECK))? else { return Ok((None, false)) };
     let text = String::from_utf8_lossy(&text).into_owned();
     let (at, finding) = text.split_once(' ').unwrap_or((&text, ""));
     Ok((at.parse().ok(), finding == "damaged"))

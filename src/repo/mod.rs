@@ -20,6 +20,7 @@ mod moved;
 pub mod needs;
 mod pace;
 pub mod printable;
+mod proof;
 pub mod prune;
 pub mod reader;
 pub mod record;

@@ -62,9 +62,10 @@ pub fn select<'s>(
     by_prefix(text, &all, set)
 }
 
-/// The one snapshot that was here before and is gone whose id begins with `text`.
-pub fn select_gone<'s>(set: &'s SnapshotSet, text: &str) -> Option<&'s Snapshot> {
-    let mut fits = set.vanished.iter().filter(|s| text.len() >= 4 && s.id.to_string().starts_with(text));
+/// The one snapshot whose id begins with `text` among those that were here before and are gone or damaged.
+pub fn select_lost<'s>(set: &'s SnapshotSet, text: &str) -> Option<&'s Snapshot> {
+    let lost = set.vanished.iter().chain(&set.damaged);
+    let mut fits = lost.filter(|s| text.len() >= 4 && s.id.to_string().starts_with(text));
     fits.next().filter(|_| fits.next().is_none())
 }
 

@@ -42,6 +42,9 @@ pub struct SnapshotSet {
     pub snapshots: Vec<Snapshot>,
     /// Objects under `snapshots/` that cannot, and why.
     pub unreadable: Vec<Unreadable>,
+    /// Those among the unreadable ones that were read here while they were whole, with what they said then; filled
+    /// by [`Repository::prove`].
+    pub damaged: Vec<Snapshot>,
     /// Snapshots that this machine has seen before and that are gone.
     pub vanished: Vec<Snapshot>,
     /// Snapshots that somebody has forgotten and that are still there, in the same order.
@@ -52,7 +55,24 @@ pub struct SnapshotSet {
     pub marks: Marks,
 }
 
+/// What a person can do about a snapshot that is damaged or gone.
+pub fn way_back(id: &SnapshotId) -> String {
+    format!("`snap repair --from REPLICA` takes it back, `snap forget {}` gives it up", id.short())
+}
+
 impl SnapshotSet {
+    /// What is wrong with an unreadable one, and what a person can do.
+    pub fn way_out(&self, one: &Unreadable) -> String {
+        let what = &one.message;
+        if one.newer {
+            format!("{what}; use a newer snap")
+        } else if self.damaged.iter().any(|snapshot| snapshot.id == one.id) {
+            format!("{what}; {}", way_back(&one.id))
+        } else {
+            format!("{what}; `snap repair --from REPLICA` takes it back")
+        }
+    }
+
     /// The snapshots of a lineage that no other of them follows: those that the next one follows.
     /// Forgotten and removed ones count, so that the chain stays whole.
     pub fn heads(&self, host: &str, stack: &str) -> Vec<SnapshotId> {

@@ -5,11 +5,12 @@ use crate::inject::ends_anywhere;
 use crate::need;
 use crate::need::need;
 use crate::snap::{Sandbox, exit, id_of};
+use crate::trees::set_mode;
 use crate::work::heavy;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
     sandbox.objects().into_iter().filter(|path| path.starts_with("packs")).collect()
@@ -201,4 +202,56 @@ fn a_prune_that_ends_anywhere_is_gone_on_with_by_the_next() {
         }
         sandbox.restores_to(&ids[3], &sandbox.path("source"))
     });
+}
+
+/// Changes the middle byte of an object.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).expect("an object");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    set_mode(path, 0o600);
+    fs::write(path, bytes).expect("an object");
+}
+
+#[test]
+fn a_manifest_that_is_damaged_in_the_store_hides_behind_no_cache() {
+    for truncated in [false, true] {
+        let (sandbox, ids) = churned(3);
+        let newest = sandbox.repo().join("snapshots").join(&ids[2]);
+        let sound = fs::read(&newest).expect("a manifest");
+        flip(&newest);
+        if truncated {
+            fs::write(&newest, "").expect("a manifest");
+        }
+        // It counts for nothing: with it as the one that stays, all would be lost.
+        let run = sandbox.must("forget --keep-last 1", exit::FAILED);
+        assert!(run.stdout.contains("snap repair --from") && run.stdout.contains(&ids[2][..8]), "{run}");
+        sandbox.must(&format!("forget {} {}", ids[0], ids[1]), exit::USAGE);
+        sandbox.must(&format!("forget {}", ids[0]), exit::DONE);
+        let run = sandbox.must("prune --yes", exit::FAILED);
+        assert!(run.stderr.contains("nothing was deleted") && run.stderr.contains(&ids[2][..8]), "{run}");
+        assert!(run.stderr.contains("snap repair --from") && run.stderr.contains("snap forget"), "{run}");
+        sandbox.must("prune --dry-run", exit::FAILED);
+        // What is marked already stays too.
+        fs::write(&newest, &sound).expect("a manifest");
+        sandbox.must("prune --yes", exit::DONE);
+        flip(&newest);
+        let packs_before = packs(&sandbox);
+        sandbox.must("prune --yes --delay 0s", exit::FAILED);
+        assert_eq!(packs(&sandbox), packs_before);
+        // A listing says what a check has found, until it is mended.
+        sandbox.must("check", exit::DAMAGE);
+        let run = sandbox.must("list --json", exit::DAMAGE);
+        assert_eq!(run.json()["unreadable"][0]["id"], ids[2].as_str(), "{run}");
+        fs::write(&newest, &sound).expect("a manifest");
+        assert_eq!(sandbox.list().len(), 2);
+        flip(&newest);
+        // Somebody may give it up by name.
+        sandbox.must(&format!("forget {}", ids[2]), exit::DONE);
+        sandbox.must("prune --yes --delay 0s", exit::DONE);
+        sandbox.must("prune --yes --delay 0s", exit::DONE);
+        fs::remove_dir_all(sandbox.cache()).expect("a cache");
+        sandbox.checks_clean().unwrap_or_else(|text| panic!("{text}"));
+        sandbox.must(&format!("restore {} --target t", ids[1]), exit::DONE);
+    }
 }

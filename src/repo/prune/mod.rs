@@ -134,6 +134,7 @@ fn prune_alone(
     let report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
     let mut run = Run { repository, options, clock, monitor, report, answer: None };
     let mut state = run.state()?;
+    state.prove(repository)?;
     run.report.packs = state.sizes.len() as u64;
     run.report.bytes = state.sizes.values().sum();
     let now = clock.moment();

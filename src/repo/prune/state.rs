@@ -6,6 +6,7 @@ use crate::id::{MarkId, PackId, SnapshotId};
 use crate::pack::Origin;
 use crate::repo::mark::Act;
 use crate::repo::needs::Needs;
+use crate::repo::sync::way_back;
 use crate::repo::{Error, Repository, Result, Snapshot, SnapshotSet};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -54,6 +55,16 @@ impl State {
         Ok(state)
     }
 
+    /// Reads from the store what the snapshots that stay are relied on for: the catalog may remember one as
+    /// it was before it was damaged.
+    ///
+    /// # Errors
+    /// One of them is damaged: then nothing may be deleted. The store does not answer.
+    pub fn prove(&mut self, repository: &Repository) -> Result<()> {
+        repository.prove(&mut self.set, &|_| true)?;
+        self.is_known_well()
+    }
+
     /// Goes on as if these snapshots were forgotten.
     pub fn suppose_forgotten(&mut self, ids: &[SnapshotId]) {
         let gone = self.set.snapshots.extract_if(.., |snapshot| ids.contains(&snapshot.id));
@@ -63,11 +74,11 @@ impl State {
     fn is_known_well(&self) -> Result<()> {
         let set = &self.set;
         if let Some(one) = set.unreadable.first() {
-            return Err(not_safe(format!("snapshot {} cannot be read: {}", one.id.short(), one.message)));
+            return Err(not_safe(format!("snapshot {} cannot be read: {}", one.id.short(), set.way_out(one))));
         }
         if let Some(one) = set.vanished.first() {
-            let reason = format!("snapshot {} was here before and is gone; nobody has removed it", one.id.short());
-            return Err(not_safe(reason));
+            let (id, way) = (one.id.short(), way_back(&one.id));
+            return Err(not_safe(format!("snapshot {id} was here before and is gone; nobody has removed it: {way}")));
         }
         if let Some(one) = set.marks.unread.first() {
             return Err(not_safe(format!("{}: {}", one.object, one.message)));
@@ -79,13 +90,15 @@ impl State {
         for snapshot in self.present() {
             if let Some(before) = snapshot.manifest.predecessors.iter().find(|id| !there.contains(id)) {
                 let (id, before) = (snapshot.id.short(), before.short());
-                return Err(not_safe(format!("the snapshot {before}, which {id} follows, is missing")));
+                let way = "`snap repair --from REPLICA` takes it back";
+                return Err(not_safe(format!("the snapshot {before}, which {id} follows, is missing: {way}")));
             }
         }
         for mark in set.marks.marks.values() {
             let Act::Delete { seen, .. } = &mark.act else { continue };
             if let Some(id) = seen.iter().find(|id| !there.contains(id)) {
-                return Err(not_safe(format!("snapshot {} is missing since the last prune", id.short())));
+                let way = "`snap repair --from REPLICA` takes it back";
+                return Err(not_safe(format!("snapshot {} is missing since the last prune: {way}", id.short())));
             }
         }
         Ok(())
