@@ -26,8 +26,8 @@ pub(super) const PRUNE_HELP: &str = "Examples: snap prune --dry-run · snap prun
         Run it every day: each run deletes what an earlier one has marked. Captures may run meanwhile, here and elsewhere.\n\
         What is needed of packs that are mostly unneeded, and of many small packs, is copied into new ones first; then\n\
         the old ones are marked.\n\
-        Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, or so much is to go that \
-        --yes is needed · 11 only an owner can prune · 130 interrupted, and the next run goes on";
+        Exit codes: 0 done · 1 nothing was deleted: not everything is known that has to be, something that is needed is \
+        lost, or so much is to go that --yes is needed · 4 an index object is damaged · 11 only an owner can prune · 130 interrupted, and the next run goes on";
 
 /// See [`super::args::Command::Forget`].
 #[derive(Debug, Args)]
@@ -96,6 +96,9 @@ pub struct PruneArgs {
     /// Go on although more than half of what is stored is to go
     #[arg(long)]
     pub yes: bool,
+    /// Go on although packs that snapshots need are missing or damaged; all that holds their content stays
+    #[arg(long)]
+    pub despite_damage: bool,
 }
 
 impl PolicyArgs {
@@ -148,6 +151,7 @@ pub(super) fn prune(env: &Env, args: &PruneArgs, output: Output) -> Result<Exit>
         dry_run: args.dry_run,
         delay_seconds: parse_age(&args.delay)?,
         confirmed: args.yes,
+        despite_damage: args.despite_damage,
         repack_below: parse_percentage(&args.repack_below)?,
     };
     with_repository(env, |repository| {

@@ -1,5 +1,6 @@
 //! `snap forget` and `snap undelete`: which snapshots stay, and why.
 
+use super::check::found_damaged;
 use super::env::{host_name, now_text};
 use super::list::ListedSnapshot;
 use super::prune::{PruneOptions, prune};
@@ -8,14 +9,14 @@ use crate::id::SnapshotId;
 use crate::repo::forget::{Forgetting, select_forgotten};
 use crate::repo::mark::{ForgottenSnapshot, Stamp};
 use crate::repo::prune::PruneReport;
-use crate::repo::retention::{Candidate, Policy, Verdict, judge, suspects};
+use crate::repo::retention::{Candidate, Policy, Suspect, Verdict, judge, suspects};
 use crate::repo::select::{Scope, select, select_lost};
 use crate::repo::sync::way_back;
 use crate::repo::{Repository, Snapshot, SnapshotSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to forget.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +113,8 @@ pub fn forget(env: &Env, repository: &Repository, options: &ForgetOptions) -> Re
     let mut set = repository.snapshots()?;
     // What is damaged in the store must not stand for what goes, whatever is remembered of it here.
     repository.prove(&mut set, &|_| true)?;
-    let mut stacks = if options.ids.is_empty() { by_policy(&set, options)? } else { by_name(&set, options)? };
+    let damaged = found_damaged(repository)?;
+    let mut stacks = if options.ids.is_empty() { by_policy(&set, &damaged, options)? } else { by_name(&set, options)? };
     if options.ids.is_empty() {
         // What is not seen may be what a rule should have kept.
         let lost = lost(&set);
@@ -207,7 +209,7 @@ fn by_name(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedStack
     Ok(stacks)
 }
 
-fn by_policy(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedStack>> {
+fn by_policy(set: &SnapshotSet, damaged: &BTreeSet<SnapshotId>, options: &ForgetOptions) -> Result<Vec<JudgedStack>> {
     if options.policy.is_empty() {
         return Err(Error::usage(
             "nothing says what to keep",
@@ -222,7 +224,8 @@ fn by_policy(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedSta
     let one = |((host, stack), snapshots): ((&str, &str), Vec<&Snapshot>)| {
         let candidates: Vec<Candidate> = snapshots.iter().map(|s| candidate(s)).collect::<Result<_>>()?;
         let verdicts = judge(&options.policy, &candidates, now, &zone);
-        let suspects = suspects(&candidates, &verdicts, &accepted, now);
+        let mut suspects = suspects(&candidates, &verdicts, &accepted, now);
+        suspects.extend(relied_on(&candidates, &verdicts, damaged).filter(|one| !accepted.contains(&one.id)));
         Ok(JudgedStack {
             host: host.to_owned(),
             stack: stack.to_owned(),
@@ -232,6 +235,18 @@ fn by_policy(set: &SnapshotSet, options: &ForgetOptions) -> Result<Vec<JudgedSta
         })
     };
     lineages.into_iter().map(one).collect()
+}
+
+/// The snapshots that are to stay, complete as it seems, and that the last check found damaged.
+fn relied_on<'a>(
+    candidates: &'a [Candidate],
+    verdicts: &'a [Verdict],
+    damaged: &'a BTreeSet<SnapshotId>,
+) -> impl Iterator<Item = Suspect> + 'a {
+    let stay = candidates.iter().zip(verdicts).filter(|(one, verdict)| one.complete && verdict.keeps());
+    let what = "the last check found damage in it; `snap repair` mends what can be, `snap check` looks again";
+    let suspect = move |id| Suspect { id, what: what.to_owned() };
+    stay.filter(|(one, _)| damaged.contains(&one.id)).map(move |(one, _)| suspect(one.id))
 }
 
 fn candidate(snapshot: &Snapshot) -> Result<Candidate> {

@@ -15,13 +15,21 @@ pub struct PruneOptions {
     pub delay_seconds: u64,
     /// However much goes.
     pub confirmed: bool,
+    /// Go on although something that snapshots need is lost.
+    pub despite_damage: bool,
     /// Packs of which less than this share (0 to 1) is needed are copied, so that the rest goes.
     pub repack_below: f64,
 }
 
 impl Default for PruneOptions {
     fn default() -> Self {
-        Self { dry_run: false, delay_seconds: DELAY_SECONDS, confirmed: false, repack_below: REPACK_BELOW }
+        Self {
+            dry_run: false,
+            delay_seconds: DELAY_SECONDS,
+            confirmed: false,
+            despite_damage: false,
+            repack_below: REPACK_BELOW,
+        }
     }
 }
 
@@ -65,6 +73,7 @@ pub fn prune(
         orphan_seconds: options.delay_seconds.saturating_mul(ORPHAN_DELAYS),
         share_max: SHARE_MAX,
         repack_below: options.repack_below,
+        despite_damage: options.despite_damage,
         confirm: &confirm,
         stamp: stamp(),
     };

@@ -255,3 +255,42 @@ fn a_manifest_that_is_damaged_in_the_store_hides_behind_no_cache() {
         sandbox.must(&format!("restore {} --target t", ids[1]), exit::DONE);
     }
 }
+
+#[test]
+fn what_stays_and_is_damaged_takes_nothing_whole_with_it() {
+    let (sandbox, ids) = churned(3);
+    let before = packs(&sandbox);
+    let own = |id: &str| {
+        let needs = sandbox.json(&format!("show {id}"))["manifest"]["needs"].clone();
+        let packs =
+            needs.as_array().expect("needs").iter().map(|need| need["pack"].as_str().expect("a pack").to_owned());
+        packs.collect::<Vec<String>>()
+    };
+    // What the newest alone needs is lost: content and its tree.
+    let older = [own(&ids[0]), own(&ids[1])].concat();
+    for pack in own(&ids[2]).into_iter().filter(|pack| !older.contains(pack)) {
+        fs::remove_file(sandbox.repo().join("packs").join(&pack[..2]).join(&pack)).expect("a pack");
+    }
+    let left = packs(&sandbox);
+    assert!(left.len() < before.len());
+    sandbox.must("forget --keep-last 1", exit::DONE);
+    for delay in ["", " --delay 0s"] {
+        let run = sandbox.must(&format!("prune --yes{delay}"), exit::FAILED);
+        assert!(run.stderr.contains(&ids[2][..8]) && run.stderr.contains("missing or damaged"), "{run}");
+        assert!(run.stderr.contains("snap repair") && run.stderr.contains("--despite-damage"), "{run}");
+    }
+    assert_eq!(packs(&sandbox), left);
+    let dry = sandbox.json("prune --dry-run --despite-damage");
+    assert_eq!(number(&dry, "/marked/snapshots"), 2, "{dry}");
+    sandbox.must(&format!("undelete {} {}", ids[0], ids[1]), exit::DONE);
+    // A policy asks as soon as a check has found it.
+    sandbox.must("check", exit::DAMAGE);
+    assert!(sandbox.must("list", exit::DONE).stdout.contains("found damaged by the last check"));
+    let run = sandbox.must("forget --keep-last 1", exit::FAILED);
+    assert!(run.stdout.contains("the last check found damage in it"), "{run}");
+    // With a new snapshot of what is still there all is whole again.
+    sandbox.create(&sandbox.path("source"));
+    sandbox.must("check", exit::DONE);
+    sandbox.must("forget --keep-last 2", exit::DONE);
+    sandbox.must("prune --yes", exit::DONE);
+}

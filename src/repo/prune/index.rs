@@ -135,6 +135,36 @@ impl Index {
         Ok(holders)
     }
 
+    /// True if something of the segments `lost` is in none of the packs that are `sound`.
+    ///
+    /// # Errors
+    /// An index object cannot be read any more.
+    pub fn lacks(
+        &self,
+        repository: &Repository,
+        lost: &HashSet<Origin>,
+        sound: &dyn Fn(&PackId) -> bool,
+    ) -> Result<bool> {
+        let mut chunks: HashSet<ChunkId> = HashSet::new();
+        self.each(repository, &mut |pack| {
+            for (segment, at) in pack.footer.segments.iter().zip(0u32..) {
+                if lost.contains(&Origin { pack: pack.id, segment: at }) {
+                    chunks.extend(segment.chunks.iter().map(|chunk| chunk.id));
+                }
+            }
+            Ok(())
+        })?;
+        self.each(repository, &mut |pack| {
+            if sound(&pack.id) {
+                for id in chunks_of(&pack) {
+                    chunks.remove(&id);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(!chunks.is_empty())
+    }
+
     fn each(&self, repository: &Repository, see: &mut dyn FnMut(IndexedPack) -> Result<()>) -> Result<()> {
         for object in &self.objects {
             for pack in repository.read_index(object.id)? {

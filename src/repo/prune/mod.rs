@@ -16,7 +16,8 @@
 //!
 //! Whatever is not fully known stops it: a snapshot that cannot be read or has vanished, a gap in a
 //! chain, a mark that cannot be read, an index object that cannot be read, no snapshot at all
-//! (`state`). Packs that a live snapshot lost, and whose content lies elsewhere, keep what has it.
+//! (`state`), a pack that is needed and is lost with what it held. Packs that a live snapshot lost, and
+//! whose content lies elsewhere, keep what has it.
 
 mod clock;
 mod index;
@@ -53,6 +54,8 @@ pub struct PruneOptions<'a> {
     /// Packs of which less than this share is needed are copied, so that the rest goes. At 0 nothing is
     /// copied, and only whole packs go.
     pub repack_below: f64,
+    /// Go on although something that snapshots need is lost; whatever holds its content stays.
+    pub despite_damage: bool,
     /// Asks for it.
     pub confirm: &'a dyn Fn(&Deletion) -> bool,
     /// Who does it, and when.
@@ -181,6 +184,7 @@ impl Run<'_> {
     /// The repository as it is now; in a dry run as it would be.
     fn state(&self) -> Result<State> {
         let mut state = State::read(self.repository)?;
+        state.despite_damage = self.options.despite_damage;
         if self.options.dry_run {
             state.suppose_forgotten(self.options.supposed);
         }

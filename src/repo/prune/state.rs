@@ -16,6 +16,8 @@ pub(super) struct State {
     pub set: SnapshotSet,
     /// Its packs and their sizes in bytes.
     pub sizes: HashMap<PackId, u64>,
+    /// True if a person wants to go on although something that is needed is lost.
+    pub despite_damage: bool,
 }
 
 /// What must stay.
@@ -50,7 +52,7 @@ impl State {
     pub fn read(repository: &Repository) -> Result<Self> {
         // Snapshots first: one that is published meanwhile is seen by whoever deletes, or sees him.
         let set = repository.snapshots()?;
-        let state = Self { sizes: repository.pack_sizes()?, set };
+        let state = Self { sizes: repository.pack_sizes()?, set, despite_damage: false };
         state.is_known_well()?;
         Ok(state)
     }
@@ -181,7 +183,8 @@ impl State {
     /// nothing sound is left of a segment, all that hold what was in its pack stay.
     ///
     /// # Errors
-    /// A pack is missing and nothing says what was in it; the catalog or the store fails.
+    /// A pack is missing and nothing says what was in it, or no other one holds it and nobody has said that
+    /// this is known; the catalog or the store fails.
     pub fn alive(
         &self,
         repository: &Repository,
@@ -197,7 +200,7 @@ impl State {
             let whole = self.sizes.get(id).is_some_and(|size| listed.is_none_or(|pack| pack.sealed_bytes == *size));
             whole && !bad.contains_key(id)
         };
-        let mut lost = HashSet::new();
+        let (mut lost, mut lost_segments) = (HashSet::new(), HashSet::new());
         for (pack, segment) in named.segments() {
             let own = Origin { pack, segment };
             let mut places = if index.moves.is_empty() { Vec::new() } else { index.moves.of(&own) };
@@ -212,19 +215,36 @@ impl State {
                 }
                 None if places.is_empty() => {
                     lost.insert(pack);
+                    lost_segments.insert(own);
                 }
                 None => places.iter().for_each(|place| alive.keep(place)),
             }
         }
         if let Some(id) = lost.iter().find(|id| !index.packs.contains_key(id)) {
             let reason = format!("pack {} is missing or damaged, and no index says what was in it", id.short());
-            return Err(not_safe(reason));
+            return Err(not_safe(format!("{reason}: `snap repair --from REPLICA` takes it back")));
         }
         if !lost.is_empty() {
+            if !self.despite_damage && index.lacks(repository, &lost_segments, &sound)? {
+                return Err(self.lacks(removing, &lost));
+            }
             alive.packs.extend(lost.iter().filter(|id| self.sizes.contains_key(*id)));
             alive.packs.extend(index.holders(repository, &lost)?);
         }
         Ok(Alive { named, ..alive })
+    }
+
+    /// What stays needs packs that are lost: older snapshots may hold the last whole copy of its files.
+    fn lacks(&self, removing: &HashSet<SnapshotId>, lost: &HashSet<PackId>) -> Error {
+        let needs = |s: &&Snapshot| s.manifest.needs.iter().any(|need| lost.contains(&need.pack));
+        let newest = self.present().filter(|s| !removing.contains(&s.id)).filter(needs).last();
+        let packs = lost.iter().min().map(PackId::short).unwrap_or_default();
+        let whose = newest.map(|s| format!("snapshot {} of {} needs", s.id.short(), s.manifest.stack));
+        not_safe(format!(
+            "{} pack {packs}, which is missing or damaged: `snap repair --from REPLICA` takes it back, the next `snap \
+             create` stores again what is still there, --despite-damage goes on all the same",
+            whose.unwrap_or_default()
+        ))
     }
 
     /// Packs that a prune has marked or is deleting.

@@ -94,6 +94,7 @@ impl History {
         let options = PruneOptions {
             dry_run: self.roll(10) == 0,
             supposed: &[],
+            despite_damage: false,
             delay_seconds: DAY,
             orphan_seconds: 2 * DAY,
             share_max: 0.5,

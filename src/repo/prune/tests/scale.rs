@@ -115,6 +115,7 @@ fn chunks_cost_a_prune_little_memory() {
     let options = PruneOptions {
         dry_run: false,
         supposed: &[],
+        despite_damage: false,
         delay_seconds: 0,
         orphan_seconds: 0,
         share_max: 0.5,
