@@ -17,12 +17,15 @@ fn ways_out(problems: &[Problem]) -> Vec<&'static str> {
     if damage().any(gone) {
         out.push("if somebody removed the snapshot on purpose, say so                ← snap forget ID");
     }
-    let key = |p: &Problem| p.object.starts_with("keys/");
-    if damage().any(|p| !key(p)) {
+    let opens = |p: &Problem| p.object.starts_with("keys") || p.object == "config";
+    if damage().any(|p| !opens(p)) {
         out.push("what a replica still has whole comes back from it                  ← snap repair --from REPLICA");
     }
-    if damage().any(key) {
-        out.push("a key comes back only from a copy of the repository: put the named file in its place");
+    if damage().any(|p| p.object == "config") {
+        out.push("config is written again as it was                                  ← snap repair");
+    }
+    if damage().any(|p| p.object.starts_with("keys")) {
+        out.push("a key comes back from a replica, or put a copy of the named file in its place ← snap repair --from REPLICA");
     }
     out
 }
@@ -34,10 +37,7 @@ pub(super) fn check(out: &mut String, style: Style, report: &CheckReport) {
             Severity::Unknown => style.bad("unknown"),
             Severity::Note => style.warn("note"),
         };
-        // Some messages name their object themselves.
-        let object = format!("{}: ", problem.object);
-        let object = if problem.message.starts_with(problem.object.as_str()) { "" } else { object.as_str() };
-        let _ = writeln!(out, "{mark}: {object}{}", problem.message);
+        let _ = writeln!(out, "{mark}: {}", text::about(&problem.object, &problem.message));
     }
     let read = match (report.packs_read, report.opened) {
         (0, _) => "no pack was read whole".to_owned(),

@@ -175,6 +175,9 @@ pub fn hint_of(error: &Error, purpose: Purpose) -> Option<String> {
             "use a server that knows If-None-Match: *, or give --single-writer if nobody else will ever add keys there"
                 .to_owned(),
         ),
+        Error::Repo(repo::Error::Damaged { object, .. }) if object.starts_with("keys") => Some(
+            "`snap repair --from REPLICA` takes it from a replica; else put a copy of the file in its place".to_owned(),
+        ),
         Error::Repo(error) if error.is_outage() => hint_of_outage(error),
         Error::Repo(error) if error.is_damage() => {
             Some("`snap check --read-data` shows all of it, `snap repair` mends what can be".to_owned())

@@ -2,8 +2,8 @@
 
 use super::exit::Exit;
 use super::render::Output;
-use super::run::with_repository;
-use super::text::Style;
+use super::run::with_open;
+use super::text::{self, Style, about};
 use crate::commands::repair::RepairOptions;
 use crate::commands::{self, Env, Result};
 use crate::repo::check::Severity;
@@ -20,6 +20,8 @@ pub(super) const HELP: &str = "Examples: snap repair · snap repair --from s3://
 
 /// Files that a person may lose are named up to this number.
 const LINES_MAX: usize = 40;
+/// The same as long as nothing was done.
+const LINES_BEFORE_MAX: usize = 5;
 
 /// See [`super::args::Command::Repair`].
 #[derive(Debug, Args)]
@@ -48,17 +50,18 @@ pub(super) fn repair(env: &Env, args: &RepairArgs, output: Output) -> Result<Exi
         from_source: args.from_source.clone(),
         read_data,
     };
-    with_repository(env, |repository| {
+    let opened = commands::repair::open(env, args.from.as_deref());
+    with_open(env, opened, |repository| {
         let planned = commands::repair::repair(env, repository, &options(true, args.read_data))?;
+        // What chunks of trees name is known only when they are back.
         let can_recapture = args.from_source.is_some() && planned.chunks_lost > 0;
-        let has_work = planned.has_work() || can_recapture;
-        let wanted = has_work && !args.dry_run;
+        let wanted = (planned.has_work() || can_recapture) && !args.dry_run;
         if !wanted || !(args.yes || env.prompt.confirm(&question(&planned), "repair")) {
-            return Ok(output.give(&planned, exit_of(&planned), |out, style| text(out, style, &planned)));
+            return Ok(output.give(&planned, exit_of(&planned), |out, style| report_text(out, style, &planned)));
         }
         // What there was to be found by reading has been found.
         let done = commands::repair::repair(env, repository, &options(false, false))?;
-        Ok(output.give(&done, exit_of(&done), |out, style| text(out, style, &done)))
+        Ok(output.give(&done, exit_of(&done), |out, style| report_text(out, style, &done)))
     })
 }
 
@@ -75,16 +78,19 @@ fn question(planned: &RepairReport) -> String {
 
 fn objects(out: &mut String, report: &RepairReport) {
     for one in report.objects.iter().take(LINES_MAX) {
-        let Mended { object, problem, state, reason } = one;
+        let Mended { object, problem, state, reason, aside } = one;
+        let aside = aside.as_ref().map(|path| format!("; what was there is {path}")).unwrap_or_default();
         let state = match (state, reason) {
-            (State::Fetched, _) => "taken from the replica; what was there is under damaged/".to_owned(),
+            (State::Fetched, _) => format!("taken from the replica{aside}"),
+            (State::Written, _) => format!("written again{aside}"),
+            (State::CanBeWritten, _) => "it can be written again as it was".to_owned(),
             (State::CanBeFetched, _) => "the replica has it".to_owned(),
-            (State::SetAside, _) => "not needed any more; it is under damaged/".to_owned(),
+            (State::SetAside, _) => format!("not needed any more{aside}"),
             (State::CanBeSetAside, _) => "the packs themselves say what it listed".to_owned(),
             (State::Left, Some(reason)) => format!("left as it is: {reason}"),
             (State::Left, None) => "left as it is".to_owned(),
         };
-        let _ = writeln!(out, "  {object}: {problem}\n      {state}");
+        let _ = writeln!(out, "  {}\n      {state}", about(object, problem));
     }
     if let Some(more) = report.objects.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
         let _ = writeln!(out, "  and {more} more");
@@ -93,27 +99,38 @@ fn objects(out: &mut String, report: &RepairReport) {
         let verb = if report.dry_run { "can be" } else { "are" };
         let _ = writeln!(out, "  {} packs that no index lists {verb} listed again", report.relisted);
     }
-}
-
-fn text(out: &mut String, style: Style, report: &RepairReport) {
-    objects(out, report);
-    if report.chunks_stored > 0 {
+    if report.chunks_lost > 0 && report.dry_run && report.chunks_stored > 0 {
+        let _ = writeln!(
+            out,
+            "  of {} chunks that are lost, live files still hold {}, which can be stored again",
+            report.chunks_lost, report.chunks_stored
+        );
+    } else if report.chunks_stored > 0 {
         let _ = writeln!(out, "  {} chunks of live files are stored again", report.chunks_stored);
     }
+}
+
+fn report_text(out: &mut String, style: Style, report: &RepairReport) {
+    objects(out, report);
     let damage: Vec<_> = report.problems.iter().filter(|problem| problem.severity == Severity::Damage).collect();
-    for problem in damage.iter().take(LINES_MAX) {
-        let _ = writeln!(out, "{} {}: {}", style.bad("✗"), problem.object, problem.message);
+    let wants = report.dry_run && report.has_work();
+    // Before anything is done it matters what can be, and most of the rest may go with it.
+    let lines = if wants { LINES_BEFORE_MAX } else { LINES_MAX };
+    for problem in damage.iter().take(lines) {
+        let _ = writeln!(out, "{} {}", style.bad("✗"), about(&problem.object, &problem.message));
     }
-    if let Some(more) = damage.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
-        let _ = writeln!(out, "  and {more} more");
+    if let Some(more) = damage.len().checked_sub(lines).filter(|more| *more > 0) {
+        let _ = writeln!(out, "  and {more} more are damaged now   ← {}", text::runnable("snap check"));
     }
-    match (damage.is_empty(), report.dry_run && report.has_work()) {
+    match (damage.is_empty(), wants) {
         (true, true) => drop(writeln!(out, "nothing was changed; --yes does it")),
         (true, false) => drop(writeln!(out, "{} nothing is damaged", style.good("✓"))),
         (false, true) => drop(writeln!(out, "nothing was changed; --yes does what can be done")),
         (false, false) => {
-            out.push_str(
-                "to save more: --from a replica that has it, or --from-source a folder that still holds the files\n",
+            let undone = if report.dry_run { "nothing was changed, and nothing at hand helps; " } else { "" };
+            let _ = writeln!(
+                out,
+                "{undone}to save more: --from a replica that has it, or --from-source a folder that still holds the files"
             );
         }
     }

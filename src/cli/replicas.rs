@@ -33,7 +33,7 @@ pub struct ReplicateArgs {
     /// To all replicas of snap.toml
     #[arg(long, conflicts_with = "to")]
     pub all: bool,
-    /// Read back what was copied
+    /// Read back what was copied, and prove keys and config there
     #[arg(long)]
     pub verify: bool,
     /// At most so much a second (500KB, 5MB)
@@ -152,10 +152,11 @@ fn entry_text(out: &mut String, style: Style, entry: &Entry) {
 fn replica_text(out: &mut String, style: Style, replica: &Replica) {
     let report = &replica.report;
     for one in &report.damaged {
-        let _ = writeln!(out, "{}: {}: {}; it was not copied", style.bad("damage here"), one.object, one.message);
+        let what = text::about(&one.object, &one.message);
+        let _ = writeln!(out, "{}: {what}; it was not copied", style.bad("damage here"));
     }
     for one in &report.replica_damaged {
-        let _ = writeln!(out, "{}: {}: {}", style.bad("damage there"), one.object, one.message);
+        let _ = writeln!(out, "{}: {}", style.bad("damage there"), text::about(&one.object, &one.message));
     }
     for name in &report.keys_differ {
         let _ = writeln!(out, "{}: the key “{name}” is another one there, and was left as it is", style.warn("note"));
@@ -178,8 +179,8 @@ fn replica_text(out: &mut String, style: Style, replica: &Replica) {
         let _ = writeln!(out, "  newest here {newest}, newest there {there}");
     }
     if report.left_out > 0 {
-        let left = text::count(report.left_out, "snapshot that is", "snapshots that are");
-        let _ = writeln!(out, "  {left} here was removed there by its own retention, and was not copied again");
+        let left = text::count(report.left_out, "snapshot that is here was", "snapshots that are here were");
+        let _ = writeln!(out, "  {left} removed there by its own retention, and not copied again");
     }
     if report.behind > 0 {
         let behind = text::count(report.behind, "snapshot", "snapshots");

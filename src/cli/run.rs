@@ -217,7 +217,11 @@ pub(super) fn with_repository(env: &Env, work: impl Fn(&Repository) -> Result<Ex
     with_open(env, env.open(), work)
 }
 
-fn with_open(env: &Env, opened: Result<Repository>, work: impl Fn(&Repository) -> Result<Exit>) -> Result<Exit> {
+pub(super) fn with_open(
+    env: &Env,
+    opened: Result<Repository>,
+    work: impl Fn(&Repository) -> Result<Exit>,
+) -> Result<Exit> {
     let done = opened.and_then(|repository| match work(&repository) {
         Err(error) if error.is_catalog_damage() => {
             repository.catalog().discard()?;

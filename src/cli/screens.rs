@@ -107,7 +107,8 @@ pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotte
         let _ = writeln!(out, "{}", style.bad(&line));
     }
     for id in &report.damaged {
-        let line = format!("{}  was found damaged by the last check   ← snap check", short(id));
+        let check = text::runnable("snap check");
+        let line = format!("{}  was found damaged by the last check   ← {check}", short(id));
         let _ = writeln!(out, "{}", style.bad(&line));
     }
     for unreadable in &report.unreadable {

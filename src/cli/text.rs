@@ -113,6 +113,11 @@ fn allowed() -> bool {
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// What is said of an object; some messages name it themselves.
+pub fn about(object: &str, message: &str) -> String {
+    if message.contains(object) { message.to_owned() } else { format!("{object}: {message}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use crate::crypto::people::{Passphrase, PersonIdentity, read_passphrase_file};
 use crate::fs::{PRIVATE_DIR, create_dir_durable};
 use crate::id::RepositoryId;
 use crate::monitor::{Monitor, Warning, lock};
-use crate::repo::keys::{read_keys, unlock};
 use crate::repo::{self, Repository};
 use crate::stack::files::OwnFolders;
 use crate::store::{self, Location, Store};
@@ -93,7 +92,7 @@ const CATALOG_BYTES: u64 = 64 << 20;
 
 impl SpareFolder {
     /// Where there is room, since a full disk is one of the reasons to need it.
-    fn path(&self) -> Result<PathBuf> {
+    pub(super) fn path(&self) -> Result<PathBuf> {
         if let Some(path) = self.0.get() {
             return Ok(path.clone());
         }
@@ -172,70 +171,6 @@ impl Env {
         files.filter_map(|file| id_of(file)).collect()
     }
 
-    /// Opens the repository.
-    ///
-    /// # Errors
-    /// There is none, or nothing at hand opens it.
-    pub fn open(&self) -> Result<Repository> {
-        let store = self.store()?;
-        // Before anything is asked: is there a repository, and one that this version knows? Its config may be
-        // lost: whatever has keys is one.
-        let config = repo::read_config_bytes(&*store);
-        let config = config.and_then(|bytes| repo::config::Config::decode(&store.address(), &bytes));
-        let keys = match config {
-            Ok(_) => read_keys(&*store)?,
-            Err(error) if repo::is_lost_config(&error) => match read_keys(&*store) {
-                Ok(keys) if !keys.is_empty() => keys,
-                _ => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
-        };
-        let (identities, tried) = self.identity_files(&keys)?;
-        let (secrets, name) = match unlock(&store.address(), &keys, &identities, &tried) {
-            Err(error) => {
-                let by_passphrase: Vec<_> = keys.iter().filter(|key| key.wants_passphrase()).cloned().collect();
-                let asked = if by_passphrase.is_empty() { None } else { self.ask_passphrase(&store.address())? };
-                let Some(passphrase) = asked else { return Err(error.into()) };
-                let identity = [PersonIdentity::from_passphrase(passphrase)];
-                unlock(&store.address(), &by_passphrase, &identity, "the passphrase was tried")?
-            }
-            found => found?,
-        };
-        let cache = self.cache_folder(secrets.repository())?;
-        let repository = Repository::open(store, secrets, &name, &cache)?;
-        if let Some(problem) = repository.config_problem() {
-            let message = format!("{problem}; nothing in it is needed, and an owner's `snap init` writes it again");
-            self.monitor.warn(&Warning::note("config", message));
-        }
-        Ok(repository)
-    }
-
-    /// Opens the repository in `store` with what lies at hand, and asks nobody for anything.
-    ///
-    /// # Errors
-    /// There is none, or nothing that needs no answer opens it.
-    pub fn open_silently(&self, store: &Arc<dyn Store>) -> Result<Repository> {
-        let keys = read_keys(&**store)?;
-        let default = [self.folders.identity()];
-        let files = if self.identities.is_empty() { default.as_slice() } else { &self.identities };
-        let loaded = files.iter().filter_map(|file| PersonIdentity::load(file, None).ok());
-        let (secrets, name) =
-            unlock(&store.address(), &keys, &loaded.flatten().collect::<Vec<_>>(), "nobody was asked")?;
-        let cache = self.cache_folder(secrets.repository())?;
-        Ok(Repository::open(Arc::clone(store), secrets, &name, &cache)?)
-    }
-
-    /// Opens the repository with a catalog elsewhere, because there is no room where it should lie.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_elsewhere(&self) -> Result<Repository> {
-        let folder = self.spare.path()?;
-        let message = format!("this folder for caches is full: {} is used instead this time", folder.display());
-        self.monitor.warn(&Warning::note(self.folders.cache.display().to_string(), message));
-        self.open()
-    }
-
     /// Where the catalog of the repository can lie. One that cannot be written would be of no use; all
     /// that it knows can be learnt again.
     pub(super) fn cache_folder(&self, id: RepositoryId) -> Result<PathBuf> {
@@ -258,7 +193,7 @@ impl Env {
     }
 
     /// A passphrase that the repository may have; `None` where none can be had.
-    fn ask_passphrase(&self, address: &str) -> Result<Option<Passphrase>> {
+    pub(super) fn ask_passphrase(&self, address: &str) -> Result<Option<Passphrase>> {
         if let Some(path) = &self.passphrase_file {
             return read_passphrase_file(path).map(Some).map_err(Error::Identity);
         }
@@ -282,7 +217,7 @@ impl Env {
         }
     }
 
-    fn identity_files(&self, keys: &[repo::keys::KeyFile]) -> Result<(Vec<PersonIdentity>, String)> {
+    pub(super) fn identity_files(&self, keys: &[repo::keys::KeyFile]) -> Result<(Vec<PersonIdentity>, String)> {
         let default = self.folders.identity();
         let files: Vec<PathBuf> = match (self.identities.is_empty(), default.exists()) {
             (false, _) => self.identities.clone(),

@@ -15,6 +15,7 @@ pub mod key;
 pub mod list;
 pub mod log;
 pub mod notify;
+mod open;
 pub mod project;
 pub mod prune;
 pub mod repair;

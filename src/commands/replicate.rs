@@ -8,7 +8,7 @@ use crate::crypto::secrets::Role;
 use crate::id::SnapshotId;
 use crate::repo::config::Config;
 use crate::repo::leave_out::LeaveOut;
-use crate::repo::replicate::{self, ReplicateOptions, ReplicateReport};
+use crate::repo::replicate::{self, NotCopied, ReplicateOptions, ReplicateReport};
 use crate::repo::{self, read_config_bytes};
 use crate::store::{self, Key, Kind, Location, Store};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,8 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
         bytes_per_second: options.bytes_per_second.or(target.bytes_per_second),
         leave_out: left_out(env, &from, &to).unwrap_or_default(),
     };
-    let report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
+    let mut report = replicate::replicate(&*from, &*to, &prepare, &options, &*env.monitor)?;
+    report.replica_damaged.extend(config_damage(env, &from, &to, options.verify));
     let extra = only_there(env, &from, &to, &report.ids_only_there);
     // What is remembered is for `status`; the copy is what counts.
     let catalog = catalog_of(env, &*from, id).ok();
@@ -215,6 +216,23 @@ fn refuse_inside(from: &Location, to: &Location) -> Result<()> {
         (false, false) => return Ok(()),
     };
     Err(Error::usage(message, "give another place"))
+}
+
+/// What is wrong with the replica's `config`, if it is another one than here: a key tells which was altered; without
+/// one, only that they differ.
+fn config_damage(env: &Env, from: &Arc<dyn Store>, to: &Arc<dyn Store>, verify: bool) -> Option<NotCopied> {
+    let (here, there) = (from.get(&Key::Config).ok()?, to.get(&Key::Config).ok()?);
+    if here == there {
+        return None;
+    }
+    let no_config = Config::decode(&to.address(), &there).is_err();
+    let message = match env.open_silently(to) {
+        Ok(replica) => replica.config_problem()?.to_owned(),
+        Err(_) if no_config => "it is damaged: it is no configuration of a repository".to_owned(),
+        Err(_) if verify => "it is another one than here: one of the two was altered".to_owned(),
+        Err(_) => return None,
+    };
+    Some(NotCopied { object: Key::Config.path(), message })
 }
 
 /// A place with something in it that is no repository is not taken over.

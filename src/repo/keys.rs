@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 const DOMAIN: &str = "key";
 
+/// What is wrong with an object that is not there.
+pub(super) const MISSING: &str = "it is missing";
+
 /// What the file beside a key says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyCard {
@@ -57,6 +60,28 @@ impl KeyFile {
     /// True if `card` speaks of this file, and of no other that has its name.
     pub fn is_meant_by(&self, card: &KeyCard) -> bool {
         card.name == self.name && card.sealed == to_hex(blake3::hash(&self.sealed).as_bytes())
+    }
+
+    /// Which of its two files is not as it was put there, by its path, and what is wrong with it; `None` if both are.
+    pub fn fault(&self, secrets: &Secrets) -> Option<(Key, &'static str)> {
+        let card = card_key(&self.name);
+        let Some(says) = self.card() else {
+            let what = if self.card.is_none() { MISSING } else { "it is damaged: it is no card of a key" };
+            return Some((card, what));
+        };
+        if !self.card_is_genuine(secrets) {
+            return Some((card, "it was not written with this repository's secrets: it is forged or damaged"));
+        }
+        if says.name != self.name {
+            return Some((card, "it is the card of another key"));
+        }
+        (!self.is_meant_by(&says)).then(|| (sealed_key(&self.name), "it is not the file that was put there"))
+    }
+
+    /// Its files: the card, if there is one, and the sealed secrets.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Key, &[u8])> {
+        let card = self.card.as_deref().map(|bytes| (card_key(&self.name), bytes));
+        card.into_iter().chain([(sealed_key(&self.name), self.sealed.as_slice())])
     }
 
     /// True if a passphrase opens it.
@@ -123,6 +148,10 @@ pub fn unlock(
     identities: &[PersonIdentity],
     tried: &str,
 ) -> Result<(Secrets, String)> {
+    if keys.is_empty() {
+        let what = "there is no key file, and nothing else opens the repository".to_owned();
+        return Err(Error::Damaged { object: "keys".to_owned(), what });
+    }
     let mut writer = None;
     let mut failure = None;
     for key in keys {
@@ -138,6 +167,12 @@ pub fn unlock(
                 failure = Some(Error::Crypto { object, source });
             }
         }
+    }
+    if failure.is_none() {
+        // One that was altered may be the one that the identity opened.
+        let altered = keys.iter().find(|key| key.card().is_some_and(|card| !key.is_meant_by(&card)));
+        let what = "it is not the file that was put there";
+        failure = altered.map(|key| Error::Damaged { object: sealed_key(&key.name).path(), what: what.to_owned() });
     }
     match (writer, failure) {
         (Some(found), _) => Ok(found),

@@ -16,6 +16,7 @@ pub mod leave_out;
 pub mod log;
 pub mod manifest;
 pub mod mark;
+mod mend_keys;
 mod moved;
 pub mod needs;
 mod pace;

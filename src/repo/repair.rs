@@ -6,11 +6,12 @@
 //! a pack still restores half of what it holds. Each step can be the last one that happens, and the next
 //! run goes on.
 //!
-//! The order: manifests and records, which say what is needed; packs; index objects, which owners can
+//! The order: `config` and keys, which open it (`mend_keys`); manifests and records, which say what is needed; packs; index objects, which owners can
 //! make anew from the packs; chunks from live files.
 
 use super::check::{CheckOptions, CheckReport, Problem, Reading, Severity, check};
 use super::manifest::Need;
+use super::mend_keys::{mend_config, mend_keys};
 use super::sync::Chain;
 use super::{Error, Repository, Result};
 use crate::id::{ChunkId, PackId, SnapshotId, object_name};
@@ -49,6 +50,10 @@ pub enum State {
     SetAside,
     /// What it listed is or can be listed again.
     CanBeSetAside,
+    /// An owner knows what it said, and it was written again.
+    Written,
+    /// An owner knows what it said.
+    CanBeWritten,
     /// Nothing at hand has it.
     Left,
 }
@@ -65,6 +70,9 @@ pub struct Mended {
     /// Why nothing better does, if the replica does not have it as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Under which path of the repository what was there is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aside: Option<String>,
 }
 
 /// What a repair did, or would do.
@@ -78,7 +86,7 @@ pub struct RepairReport {
     pub relisted: u64,
     /// Chunks that no sound pack holds, before live files were looked at.
     pub chunks_lost: u64,
-    /// Chunks of those that live files still held, and that are stored again.
+    /// Chunks of those that live files still hold, and that are, or would be, stored again.
     pub chunks_stored: u64,
     /// What is damaged still, by snapshot and path; in a dry run, now.
     pub problems: Vec<Problem>,
@@ -87,7 +95,7 @@ pub struct RepairReport {
 impl RepairReport {
     /// True if something can be done.
     pub fn has_work(&self) -> bool {
-        self.relisted > 0 || self.objects.iter().any(|one| one.state != State::Left)
+        self.relisted > 0 || self.chunks_stored > 0 || self.objects.iter().any(|one| one.state != State::Left)
     }
 
     /// True if something is damaged still.
@@ -96,7 +104,7 @@ impl RepairReport {
     }
 }
 
-/// Stores again those of some chunks that live files still hold, and says how many.
+/// Stores again those of some chunks that live files still hold, and says how many; in a dry run it only looks.
 pub type Recapture<'a> = &'a dyn Fn(&HashSet<ChunkId>) -> Result<u64>;
 
 /// An object that is not as it should be.
@@ -121,6 +129,8 @@ pub fn repair(
     repository.require_owner("repair")?;
     let mut run = Run { repository, options, monitor, report: RepairReport::default() };
     run.report.dry_run = options.dry_run;
+    run.report.objects.extend(mend_config(repository, options.dry_run)?);
+    run.report.objects.extend(mend_keys(repository, options.from, options.dry_run)?);
     let mut found = run.check(options.read_data)?;
     let faults = run.small_faults()?;
     run.mend(faults)?;
@@ -137,8 +147,13 @@ pub fn repair(
         found = run.check(false)?;
     }
     run.report.chunks_lost = found.lost_chunks.len() as u64;
-    if let Some(recapture) = recapture.filter(|_| !options.dry_run) {
-        for _ in 0..ROUNDS_MAX {
+    if let Some(recapture) = recapture {
+        // Without storing them, what found chunks of trees name is not known.
+        let rounds = if options.dry_run { 0 } else { ROUNDS_MAX };
+        if options.dry_run && !found.lost_chunks.is_empty() {
+            run.report.chunks_stored = recapture(&found.lost_chunks)?;
+        }
+        for _ in 0..rounds {
             let stored = if found.lost_chunks.is_empty() { 0 } else { recapture(&found.lost_chunks)? };
             run.report.chunks_stored += stored;
             if stored == 0 {
@@ -148,6 +163,11 @@ pub fn repair(
         }
     }
     run.report.problems = found.problems;
+    run.report.problems.extend(repository.config_problem().filter(|_| options.dry_run).map(|problem| Problem {
+        severity: Severity::Damage,
+        object: Key::Config.path(),
+        message: problem.to_owned(),
+    }));
     run.report.objects.sort_by(|a, b| a.object.cmp(&b.object));
     Ok(run.report)
 }
@@ -258,17 +278,19 @@ impl Run<'_> {
 
     fn mend_one(&self, fault: Fault) -> Result<Mended> {
         let Fault { key, there, problem } = fault;
-        let mended = |state, reason| Mended { object: key.path(), problem: problem.clone(), state, reason };
+        let mended =
+            |state, reason, aside| Mended { object: key.path(), problem: problem.clone(), state, reason, aside };
         let bytes = match self.copy_of(&key)? {
             Ok(bytes) => bytes,
-            Err(reason) => return Ok(mended(State::Left, reason)),
+            Err(reason) => return Ok(mended(State::Left, reason, None)),
         };
         if self.options.dry_run {
-            return Ok(mended(State::CanBeFetched, None));
+            return Ok(mended(State::CanBeFetched, None, None));
         }
         let store = self.repository.store();
+        let mut aside = None;
         if there {
-            store.keep_aside(&key)?;
+            aside = Some(store.keep_aside(&key)?);
             store.overwrite(&key, &bytes)?;
         } else {
             store.put(&key, &bytes)?;
@@ -276,7 +298,7 @@ impl Run<'_> {
         if let Key::Object(Kind::Pack, name) = key {
             self.repository.catalog().note_readings(&[PackId(name)], &[], self.options.now)?;
         }
-        Ok(mended(State::Fetched, None))
+        Ok(mended(State::Fetched, None, aside))
     }
 
     /// The object's bytes from the replica, or why they cannot be had there.
@@ -330,7 +352,7 @@ impl Run<'_> {
             if self.options.dry_run {
                 one.state = State::CanBeSetAside;
             } else if all_listed {
-                repository.store().keep_aside(&key)?;
+                one.aside = Some(repository.store().keep_aside(&key)?);
                 repository.store().remove(&key)?;
                 one.state = State::SetAside;
             }

@@ -14,9 +14,9 @@
 use super::config::Config;
 use super::leave_out::LeaveOut;
 use super::pace::Pace;
-use super::replica_keys::{KeyFiles, read_keys};
+use super::replica_keys::{Fate, KeyFiles, altered, fate, read_keys, share_a_key};
 use super::sync::Chain;
-use super::{Error, Result, read_config_bytes};
+use super::{Error, Result, is_lost_config, read_config_bytes};
 use crate::id::{RepositoryId, SnapshotId};
 use crate::monitor::{Monitor, Unit};
 use crate::store::{self, Batch, Key, Kind, Put, ReadStore, Store, Upload};
@@ -114,7 +114,10 @@ pub fn replicate(
 ) -> Result<ReplicateReport> {
     let config = read_config_bytes(from)?;
     let id = Config::decode(&from.address(), &config)?.repository;
-    let is_new = is_new(to, id)?;
+    let (is_new, lost_config) = match is_new(to, id) {
+        Err(error) if is_lost_config(&error) && share_a_key(from, to)? => (false, true),
+        other => (other?, false),
+    };
     // From the end to the beginning: what a listed object needs was there before it.
     let mut listed: BTreeMap<Kind, HashMap<Key, u64>> = BTreeMap::new();
     for kind in KINDS.into_iter().rev() {
@@ -127,10 +130,10 @@ pub fn replicate(
     let pace = Pace::of(options.bytes_per_second);
     let mut copy = Copy { from, to, options, monitor, pace, gone: false, report: ReplicateReport::default() };
     // An interrupted run left a repository, if anything: with `config`, and perhaps no key yet.
-    if is_new {
+    if is_new || lost_config {
         copy.put(&Key::Config, &config)?;
     }
-    copy.keys(&keys)?;
+    copy.keys(keys)?;
     let mut missing = BTreeMap::new();
     for (kind, there) in &listed {
         missing.insert(*kind, copy.missing(*kind, there)?);
@@ -164,7 +167,7 @@ pub fn replicate(
     Ok(report)
 }
 
-/// True if nothing is there; an error if it is something else than this repository.
+/// True if nothing is there; an error if it is something else than this repository, or its `config` is damaged.
 fn is_new(to: &dyn Store, id: RepositoryId) -> Result<bool> {
     match read_config_bytes(to) {
         Ok(bytes) => match Config::decode(&to.address(), &bytes)?.repository == id {
@@ -222,30 +225,32 @@ impl Copy<'_> {
         Ok(created)
     }
 
-    fn keys(&mut self, keys: &[(String, std::result::Result<KeyFiles, String>)]) -> Result<()> {
+    fn keys(&mut self, keys: Vec<(String, std::result::Result<KeyFiles, String>)>) -> Result<()> {
         let there = self.to.list_keys().unwrap_or_default();
         for (name, files) in keys {
-            let has_key = there.contains(&format!("{name}.age"));
-            match files {
-                Err(message) if !has_key => {
-                    self.report.damaged.push(NotCopied { object: format!("keys/{name}.age"), message: message.clone() })
-                }
-                Err(_) => {}
-                Ok(files) if has_key => {
-                    let same = files.iter().all(|(key, bytes)| self.to.get(key).is_ok_and(|there| there == *bytes));
-                    if !same {
-                        self.report.keys_differ.push(name.clone());
+            let files = match files {
+                Ok(files) => files,
+                Err(message) => {
+                    if !there.contains(&format!("{name}.age")) {
+                        self.report.damaged.push(NotCopied { object: format!("keys/{name}.age"), message });
                     }
+                    continue;
                 }
-                Ok(files) => {
-                    for (key, bytes) in files {
-                        if !self.put(key, bytes)? && self.to.get(key)? != *bytes {
-                            self.report.keys_differ.push(name.clone());
-                            break;
-                        }
+            };
+            match fate(self.to, files)? {
+                Fate::Same => {}
+                Fate::Other => self.report.keys_differ.push(name),
+                Fate::Damaged(one) => self.report.replica_damaged.push(one),
+                Fate::Copy(files) => {
+                    for (key, bytes) in &files {
+                        self.put(key, bytes)?;
                     }
                 }
             }
+        }
+        if self.options.verify {
+            let more = altered(self.to, &self.report.replica_damaged)?;
+            self.report.replica_damaged.extend(more);
         }
         Ok(())
     }

@@ -79,6 +79,8 @@ pub struct Session<'r> {
     fence: Fence,
     /// Only these chunks are stored; absent where all are.
     only: Option<HashSet<ChunkId>>,
+    /// Where nothing is to be stored: those of the wanted chunks that were found.
+    found: Option<Mutex<HashSet<ChunkId>>>,
     chunks_added: AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl<'r> Session<'r> {
                 None => repository.fence()?,
             },
             only: None,
+            found: None,
             chunks_added: AtomicU64::new(0),
         })
     }
@@ -114,9 +117,21 @@ impl<'r> Session<'r> {
         Self { only: Some(wanted), ..self }
     }
 
-    /// How many chunks it has added.
+    /// Like [`Self::only`], but only counts how many of them there are.
+    #[must_use]
+    pub fn only_look(self, wanted: HashSet<ChunkId>) -> Self {
+        Self { found: Some(Mutex::default()), ..self.only(wanted) }
+    }
+
+    /// Notes a wanted chunk where nothing is to be stored; else false.
+    fn notes_only(&self, id: ChunkId) -> bool {
+        self.found.as_ref().map(|found| lock(found).insert(id)).is_some()
+    }
+
+    /// How many chunks it has added, or has found.
     pub fn chunks_added(&self) -> u64 {
-        self.chunks_added.load(Ordering::Relaxed)
+        let found = self.found.as_ref().map(|found| lock(found).len() as u64);
+        found.unwrap_or_else(|| self.chunks_added.load(Ordering::Relaxed))
     }
 
     /// How this session refers to segments that an older manifest needs; `None` if the repository
@@ -323,7 +338,7 @@ impl Sink<'_, '_> {
             return Err(Error::Damaged { object: "a new chunk".to_owned(), what });
         }
         let id = session.repository.namer.name(plain);
-        if session.only.as_ref().is_some_and(|only| !only.contains(&id)) {
+        if session.only.as_ref().is_some_and(|only| !only.contains(&id) || session.notes_only(id)) {
             return Ok(Stored { id, pack: PackRef::Known(u32::MAX), segment: 0, added: false });
         }
         if let Some((slot, segment)) = lock(session.shard(&id)).get(&id) {

@@ -1,10 +1,13 @@
-//! A repository whose `config` is lost or altered: nothing in it is needed by who has a key.
+//! A repository whose `config` or key files are lost or altered: nothing in `config` is needed by who has a key, and
+//! keys come back from a replica.
 
 use crate::compare::assert_same;
+use crate::keys::new_identity;
 use crate::need::{self, need};
 use crate::snap::{self, Sandbox, WATCHDOG, exit};
 use crate::trees::source_tree;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A repository with a snapshot, whose config is lost, no JSON, altered, or of another repository.
 fn cases() -> Vec<(&'static str, Sandbox, String)> {
@@ -81,4 +84,84 @@ fn recovery_needs_no_config_and_ends_in_words() {
         assert!(run.code == 1 && run.stderr.contains("no-such-file"), "{run}");
         assert!(!run.stderr.contains("Traceback"), "{run}");
     }
+}
+
+#[test]
+fn a_repair_writes_it_again() {
+    for (case, sandbox, text) in cases() {
+        let run = sandbox.must("repair --dry-run", exit::DAMAGE);
+        assert!(run.stdout.contains("config") && run.stdout.contains("can be written again"), "{case}: {run}");
+        let run = sandbox.must("repair --yes", exit::DONE);
+        assert!(run.stdout.contains("written again"), "{case}: {run}");
+        assert_eq!(fs::read_to_string(sandbox.repo().join("config")).expect("config"), text, "{case}");
+        sandbox.must("check", exit::DONE);
+    }
+}
+
+#[test]
+fn keys_come_back_from_a_replica() {
+    need!(need::program("age-keygen"));
+    let sandbox = Sandbox::new();
+    source_tree(&sandbox.path("source"), 3, 1);
+    sandbox.init();
+    sandbox.create(&sandbox.path("source"));
+    let recipient = new_identity(&sandbox, "second.txt");
+    sandbox.must(&format!("key add second --recipient {recipient}"), exit::DONE);
+    sandbox.must("replicate replica", exit::DONE);
+    let keys = sandbox.repo().join("keys");
+    let files: Vec<PathBuf> = fs::read_dir(&keys).expect("keys").flatten().map(|entry| entry.path()).collect();
+    let own = |end: &str| {
+        let fits =
+            |path: &&PathBuf| path.to_string_lossy().ends_with(end) && !path.to_string_lossy().contains("second");
+        files.iter().find(fits).expect("a key").clone()
+    };
+    let sound: Vec<(PathBuf, Vec<u8>)> =
+        files.iter().map(|path| (path.clone(), fs::read(path).expect("a key"))).collect();
+    let whole = |case: &str| {
+        for (path, bytes) in &sound {
+            assert_eq!(&fs::read(path).expect("a key"), bytes, "{case}");
+        }
+        sandbox.must("check", exit::DONE);
+    };
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).expect("a key");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::remove_file(path).and_then(|()| fs::write(path, bytes)).expect("a key");
+    };
+    // A card: the repository opens, and the check names the file that is damaged.
+    flip(&own(".json"));
+    let run = sandbox.must("check --json", exit::DAMAGE);
+    let problems = run.problems().expect("problems");
+    assert!(problems.len() == 1 && problems[0].contains(".json"), "{problems:?}");
+    assert!(sandbox.must("check", exit::DAMAGE).stdout.contains("snap repair --from"), "{run}");
+    sandbox.must("repair --yes", exit::DAMAGE);
+    sandbox.must("repair --from replica --yes", exit::DONE);
+    whole("card");
+    // The key file: nothing opens the repository but a copy of it.
+    flip(&own(".age"));
+    for line in ["list", "check", "repair --yes"] {
+        let run = sandbox.must(line, exit::DAMAGE);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("snap repair --from") && said.contains(".age"), "{run}");
+    }
+    let run = sandbox.must("repair --from replica --yes", exit::DONE);
+    assert!(run.stdout.contains("taken from the replica; what was there is damaged/"), "{run}");
+    whole("key file");
+    // All of them.
+    files.iter().for_each(|path| fs::remove_file(path).expect("a key"));
+    let run = sandbox.must("list", exit::DAMAGE);
+    assert!(run.stderr.contains("snap repair --from") && !run.stderr.contains("--identity"), "{run}");
+    let run = sandbox.must("repair --from replica --yes", exit::DONE);
+    assert!(!run.stdout.contains("what was there"), "{run}");
+    whole("all");
+    // One that was removed does not come back.
+    sandbox.must("key remove second", exit::DONE);
+    sandbox.must("repair --from replica --yes", exit::DONE);
+    assert_eq!(fs::read_dir(&keys).expect("keys").count(), 2);
+    // Another repository is no replica, even where the same identity opens it.
+    sandbox.must("init --repo other", exit::DONE);
+    fs::remove_dir_all(&keys).and_then(|()| fs::create_dir(&keys)).expect("keys");
+    let run = sandbox.snap(&["repair", "--from", "other", "--yes"]);
+    assert!(run.code != exit::DONE && fs::read_dir(&keys).expect("keys").count() == 0, "{run}");
 }

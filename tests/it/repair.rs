@@ -201,6 +201,35 @@ fn live_files_give_back_what_they_still_hold_and_the_rest_is_named() {
 }
 
 #[test]
+fn without_a_word_it_says_what_it_would_do() {
+    let (sandbox, _) = history(2);
+    let before = files(&sandbox.repo());
+    let pack = biggest(&sandbox.repo());
+    let bytes = fs::read(&pack).expect("a pack");
+    fs::remove_file(&pack).expect("a pack");
+    let lost = files(&sandbox.repo());
+    let run = sandbox.must("repair --from-source source", exit::DAMAGE);
+    assert!(run.stdout.contains("which can be stored again"), "{run}");
+    assert!(run.stdout.contains("nothing was changed; --yes does what can be done"), "{run}");
+    let dry = sandbox.must("repair --from-source source --dry-run --json", exit::DAMAGE).json();
+    assert!(dry["chunks_stored"].as_u64().is_some_and(|chunks| chunks > 0), "{dry}");
+    assert_eq!(files(&sandbox.repo()), lost);
+    let run = sandbox.must("repair --from-source nowhere", exit::USAGE);
+    assert!(run.stderr.contains("there is no folder nowhere"), "{run}");
+    let run = sandbox.must("repair --from nowhere", exit::USAGE);
+    assert!(run.stderr.contains("to repair from") && !run.stderr.contains("snap init"), "{run}");
+    fs::write(&pack, bytes).expect("a pack");
+    // All index objects are lost, and all they listed can be listed again: few lines say so.
+    for path in objects(&sandbox.repo(), "index") {
+        fs::remove_file(path).expect("an index object");
+    }
+    let run = sandbox.must("repair", exit::DAMAGE);
+    assert!(run.stdout.contains("can be listed again") && run.stdout.matches('✗').count() <= 5, "{run}");
+    sandbox.must("repair --yes", exit::DONE);
+    assert!(before.keys().filter(|path| !path.starts_with("index")).all(|path| sandbox.repo().join(path).exists()));
+}
+
+#[test]
 fn a_repair_that_ends_anywhere_takes_nothing() {
     need!(need::strace());
     let _alone = heavy();

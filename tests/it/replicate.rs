@@ -8,7 +8,7 @@ use crate::need::need;
 use crate::snap::{Sandbox, copy_folder, exit};
 use crate::trees::set_mode;
 use crate::work::heavy;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -331,4 +331,30 @@ fn a_replication_that_ends_anywhere_is_gone_on_with() {
             false => Err("the replica differs".to_owned()),
         }
     });
+}
+
+#[test]
+fn keys_and_config_there_are_proven_too() {
+    let (sandbox, _, replica) = replicated(1);
+    sandbox.must("replicate replica --verify", exit::DONE);
+    for end in [".age", ".json", "config"] {
+        let path = files(&replica).into_keys().find(|path| path.to_string_lossy().ends_with(end)).expect("a file");
+        let object = path.to_str().expect("text");
+        let there = replica.join(&path);
+        let sound = fs::read(&there).expect("a file");
+        let mut bytes = sound.clone();
+        bytes[sound.len() / 2] ^= 1;
+        set_mode(&there, 0o600);
+        fs::write(&there, bytes).expect("a file");
+        let run = sandbox.must("replicate replica --verify --json", exit::DAMAGE);
+        let damaged = run.json()[0]["replica_damaged"].clone();
+        assert_eq!((damaged.as_array().map(Vec::len), &damaged[0]["object"]), (Some(1), &json!(object)), "{run}");
+        let status = sandbox.must("status --json", exit::DAMAGE).json();
+        assert_eq!(status["replicas"][0]["lacks"], json!(1), "{status}");
+        // What is whole here mends it.
+        sandbox.must("repair --repo replica --from repo --yes", exit::DONE);
+        assert_eq!(fs::read(&there).expect("a file"), sound, "{object}");
+        sandbox.must("replicate replica --verify", exit::DONE);
+        sandbox.must("check --repo replica", exit::DONE);
+    }
 }

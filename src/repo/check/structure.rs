@@ -37,19 +37,8 @@ impl Listed {
 pub(super) fn check_keys(repository: &Repository, findings: &mut Findings) -> Result<()> {
     let keys = read_keys(repository.store())?;
     for key in &keys {
-        let object = format!("keys/{}.age", key.name);
-        match key.card() {
-            None => findings.damage(object, "what is said of this key beside it is missing or cannot be read"),
-            Some(_) if !key.card_is_genuine(repository.secrets()) => {
-                findings.damage(
-                    object,
-                    "what is said of this key beside it was not written with this repository's secrets",
-                );
-            }
-            Some(card) if !key.is_meant_by(&card) => {
-                findings.damage(object, "it is not the file that was put there");
-            }
-            Some(_) => {}
+        if let Some((file, what)) = key.fault(repository.secrets()) {
+            findings.damage(file.path(), what);
         }
     }
     for file in repository.store().list_keys()? {
