@@ -65,7 +65,11 @@ impl Origin {
         self.0["State"]["Running"] == true
     }
 
-    fn id(&self) -> &str {
+    pub(super) fn is_paused(&self) -> bool {
+        self.0["State"]["Paused"] == true
+    }
+
+    pub(super) fn id(&self) -> &str {
         self.0["Id"].as_str().unwrap_or_default()
     }
 

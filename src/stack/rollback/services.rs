@@ -108,8 +108,12 @@ impl Application {
             }
         };
         for id in self.ran.iter().flat_map(|ran| &ran.containers) {
+            let was_paused = self.origins.iter().any(|origin| origin.id() == id && origin.is_paused());
             let id = now.get(id).unwrap_or(id);
             self.probes.engine.start(id).map_err(|error| engine_error(id, &error))?;
+            if was_paused {
+                self.probes.engine.pause(id).map_err(|error| engine_error(id, &error))?;
+            }
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ fn an_application_that_fails_its_check_afterwards_is_put_back() {
     snapshot(&app, "bad");
     app.write(".env", "GREETING=hello again\n");
     app.up();
+    // What stands still because somebody wants it to does so again.
+    app.compose(&["pause", "back"]);
     let before = looks(&app);
     let report = restore(&app, "bad --yes", 6);
     assert_eq!(looks(&app), before);

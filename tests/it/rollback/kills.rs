@@ -73,6 +73,10 @@ fn sweep(name: &str, go_on: &str) {
                 .expect(&["restore", go_on], &[exit::DONE])
                 .unwrap_or_else(|text| panic!("killed at {step}, then {go_on}: {text}"));
         }
+        if go_on == "--abort" {
+            let entry = app.sandbox.json("log --last")["entries"][0].clone();
+            assert!(entry["action"] != "abort" || entry["ending"] == "done", "what was asked for failed: {entry}");
+        }
         let now = looks(&app);
         assert!(now == good || now == broken, "killed at {step}, then {go_on}: neither:\n{now}\n{good}\n{broken}");
         assert!(go_on != "--resume" || now == good, "killed at {step}: --resume has not gone on");
@@ -84,6 +88,29 @@ fn sweep(name: &str, go_on: &str) {
 fn a_killed_restore_is_resumed_to_its_end() {
     need!(root(), crate::need::docker());
     sweep("resume", "--resume");
+}
+
+#[test]
+fn a_signal_ends_a_restore_and_is_told_as_one() {
+    need!(root(), crate::need::docker());
+    let app = application("signal");
+    snapshot(&app, "good");
+    break_it(&app);
+    let broken = looks(&app);
+    let mut command = app.sandbox.snap_command(&["restore", "good", "--yes", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
+    let began = Instant::now();
+    while !journalled(&app, "starting") {
+        assert!(began.elapsed() < Duration::from_secs(60) && child.try_wait().expect("the program").is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    let done = child.wait_with_output().expect("the program");
+    let report: Value = serde_json::from_slice(&done.stdout).expect("a report");
+    assert_eq!(done.status.code(), Some(6), "{report}");
+    assert!(report["reason"].as_str().expect("a text").starts_with("a signal ended it"), "{report}");
+    assert_eq!(looks(&app), broken);
 }
 
 #[test]
