@@ -5,6 +5,7 @@
 
 use super::text::{self, Style};
 use crate::monitor::{Monitor, Unit, Warning, lock};
+use crate::repo::sync::without_number;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -190,6 +191,7 @@ impl Monitor for Progress {
     }
 
     fn waiting(&self, for_what: &str) {
+        let for_what = without_number(for_what);
         if self.show.events {
             let line = serde_json::json!({ "event": "waiting", "message": for_what });
             text::tell(&line.to_string());

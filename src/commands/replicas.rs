@@ -4,6 +4,7 @@
 //! lies in the catalog: it can be lost with it, and the next replication remembers it anew.
 
 use super::replicate::Target;
+use super::runs::forget;
 use super::settings::{self, Settings};
 use super::{Env, Result};
 use crate::catalog::{Catalog, Place};
@@ -96,7 +97,8 @@ pub fn last_replications(catalog: &Catalog) -> Vec<LastReplication> {
     kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-/// Drops from memory the replicas called `text` or at that place, and gives their addresses. What is there stays.
+/// Drops from memory the replicas called `text` or at that place, and gives their addresses; `text` of one that
+/// never worked. What is there stays.
 ///
 /// # Errors
 /// There is no repository, or no catalog of it.
@@ -109,10 +111,11 @@ pub fn drop_replica(env: &Env, text: &str) -> Result<Vec<String>> {
     let (gone, rest): (Vec<_>, Vec<_>) = last_replications(&catalog).into_iter().partition(is_it);
     keep(&catalog, &rest);
     let repository = env.location()?.settled();
-    for name in gone.iter().flat_map(|one| [&one.name, &one.address]).map(String::as_str).chain([text, &address]) {
-        super::runs::forget(env, &repository, "replicate", name);
-    }
-    Ok(gone.into_iter().map(|one| one.address).collect())
+    let names = gone.iter().flat_map(|one| [&one.name, &one.address]).map(String::as_str).chain([text, &address]);
+    let failed = names.filter(|name| forget(env, &repository, "replicate", name)).count() > 0;
+    // One that never worked is remembered only for its failure.
+    let never_worked = failed && gone.is_empty();
+    Ok(gone.into_iter().map(|one| one.address).chain(never_worked.then(|| text.to_owned())).collect())
 }
 
 /// The catalog of the repository `id` in `store`; no key is needed for it.

@@ -80,9 +80,9 @@ fn write(path: &Path, run: &Run) -> std::io::Result<()> {
     written
 }
 
-/// Remembers nothing any more of a command and subject.
-pub(super) fn forget(env: &Env, repository: &str, command: &str, subject: &str) {
-    let _ = std::fs::remove_file(folder(env).join(name_of(repository, command, subject)));
+/// Remembers nothing any more of a command and subject; true if anything was.
+pub(super) fn forget(env: &Env, repository: &str, command: &str, subject: &str) -> bool {
+    std::fs::remove_file(folder(env).join(name_of(repository, command, subject))).is_ok()
 }
 
 fn read(path: &Path) -> Option<Run> {

@@ -363,7 +363,7 @@ fn followed(
 }
 
 /// What the system says, without the number that Rust adds: `(os error 2)` helps nobody.
-fn without_number(text: &str) -> String {
+pub fn without_number(text: &str) -> String {
     let mut out = text.to_owned();
     while let Some(start) = out.find(" (os error ") {
         let Some(end) = out[start..].find(')') else { break };

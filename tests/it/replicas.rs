@@ -137,6 +137,10 @@ fn each_of_all_replicas_has_its_line_and_a_failing_one_is_urgent() {
     );
     let job = &sandbox.json("schedule show --unit-dir units")["jobs"][0];
     assert!(job["last"]["message"].as_str().is_some_and(|text| text.contains("bad: ")), "{job}");
+    assert_eq!(sandbox.json("replicate --drop bad")["dropped"], json!(["bad"]));
+    assert_eq!(advice(&sandbox, "failed"), None);
+    sandbox.must("replicate bad", exit::USAGE);
+    assert!(advice(&sandbox, "the last replicate of bad failed").is_some());
     // It is mended, or not wanted any more.
     settings(&sandbox, "[schedule]\nreplicate = \"daily 04:00\"\n[replica.a]\nurl = \"a\"\n");
     assert_eq!(advice(&sandbox, "failed"), None);
