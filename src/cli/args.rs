@@ -62,7 +62,7 @@ pub struct Common {
 /// Which snapshots are meant.
 #[derive(Debug, Args)]
 pub struct ScopeArgs {
-    /// Only snapshots of this stack
+    /// Only snapshots of this stack (NAME, or NAME@HOST)
     #[arg(long, value_name = "NAME", value_parser = checked::stack_name)]
     pub stack: Option<String>,
     /// Only snapshots of this host

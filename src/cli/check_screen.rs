@@ -2,6 +2,7 @@
 
 use super::text::{self, Style};
 use crate::repo::check::{CheckReport, Problem, Severity};
+use crate::repo::sync::about;
 use std::fmt::Write as _;
 
 /// What helps against the damage found, one line for each kind of it.
@@ -37,7 +38,7 @@ pub(super) fn check(out: &mut String, style: Style, report: &CheckReport) {
             Severity::Unknown => style.bad("unknown"),
             Severity::Note => style.warn("note"),
         };
-        let _ = writeln!(out, "{mark}: {}", text::about(&problem.object, &problem.message));
+        let _ = writeln!(out, "{mark}: {}", about(&problem.object, &problem.message));
     }
     let read = match (report.packs_read, report.opened) {
         (0, _) => "no pack was read whole".to_owned(),

@@ -3,11 +3,12 @@
 use super::exit::Exit;
 use super::render::Output;
 use super::run::with_open;
-use super::text::{self, Style, about};
+use super::text::{self, Style};
 use crate::commands::repair::RepairOptions;
 use crate::commands::{self, Env, Result};
 use crate::repo::check::Severity;
 use crate::repo::repair::{Mended, RepairReport, State};
+use crate::repo::sync::about;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use crate::commands::runnable::word;
 use crate::commands::settings::{self, parse_bytes};
 use crate::commands::{Env, Error, Result};
 use crate::repo::replicate::ReplicateOptions;
-use crate::repo::sync::Chain;
+use crate::repo::sync::{Chain, about};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -152,11 +152,11 @@ fn entry_text(out: &mut String, style: Style, entry: &Entry) {
 fn replica_text(out: &mut String, style: Style, replica: &Replica) {
     let report = &replica.report;
     for one in &report.damaged {
-        let what = text::about(&one.object, &one.message);
+        let what = about(&one.object, &one.message);
         let _ = writeln!(out, "{}: {what}; it was not copied", style.bad("damage here"));
     }
     for one in &report.replica_damaged {
-        let _ = writeln!(out, "{}: {}", style.bad("damage there"), text::about(&one.object, &one.message));
+        let _ = writeln!(out, "{}: {}", style.bad("damage there"), about(&one.object, &one.message));
     }
     for name in &report.keys_differ {
         let _ = writeln!(out, "{}: the key “{name}” is another one there, and was left as it is", style.warn("note"));

@@ -7,6 +7,7 @@ use crate::commands::log::{LogReport, LoggedEntry};
 use crate::commands::restore::RestoreReport;
 use crate::commands::show::ShowReport;
 use crate::repo::log::Ending;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 pub(super) fn short(id: &str) -> &str {
@@ -80,17 +81,20 @@ pub(super) fn list(out: &mut String, style: Style, report: &ListReport, forgotte
         };
         return;
     }
-    let width = report.snapshots.iter().map(|s| s.stack.chars().count()).max().unwrap_or(5).clamp(5, 24);
+    let all = || report.snapshots.iter().chain(&report.forgotten).map(|s| (s.stack.as_str(), s.host.as_str()));
+    let lineages: BTreeSet<(&str, &str)> = all().collect();
+    let name = |s: &ListedSnapshot| text::stack_name(&s.stack, &s.host, lineages.iter().copied());
+    let width = report.snapshots.iter().map(|s| name(s).chars().count()).max().unwrap_or(5).clamp(5, 24);
     let _ = writeln!(
         out,
         "{:<8}  {:<16}  {:<width$}  {:>9} {:>9} {:>9}  tags",
         "id", "time", "stack", "read", "new", "stored"
     );
     for snapshot in &report.snapshots {
-        let _ = writeln!(out, "{}", list_line(snapshot, style, width));
+        let _ = writeln!(out, "{}", list_line(snapshot, &name(snapshot), style, width));
     }
     for snapshot in report.forgotten.iter().filter(|_| forgotten) {
-        let _ = writeln!(out, "{}  {}", list_line(snapshot, style, width), style.warn("forgotten"));
+        let _ = writeln!(out, "{}  {}", list_line(snapshot, &name(snapshot), style, width), style.warn("forgotten"));
     }
     if !forgotten && !report.forgotten.is_empty() {
         let count = text::count(report.forgotten.len() as u64, "snapshot is", "snapshots are");
@@ -155,7 +159,7 @@ pub(super) fn log(out: &mut String, style: Style, report: &LogReport) {
     }
 }
 
-fn list_line(snapshot: &ListedSnapshot, style: Style, width: usize) -> String {
+fn list_line(snapshot: &ListedSnapshot, name: &str, style: Style, width: usize) -> String {
     let stats = &snapshot.stats;
     let mut tail = snapshot.tags.join(",");
     if !snapshot.complete {
@@ -168,7 +172,7 @@ fn list_line(snapshot: &ListedSnapshot, style: Style, width: usize) -> String {
         "{}  {:<16}  {:<width$}  {:>9} {:>9} {:>9}  {tail}",
         short(&snapshot.id),
         text::local_time(&snapshot.time),
-        snapshot.stack,
+        name,
         text::bytes(snapshot.bytes),
         text::bytes(stats.bytes_new),
         text::bytes(stats.bytes_stored),

@@ -9,12 +9,14 @@ const WIDTH: usize = 80;
 
 pub(super) fn status(out: &mut String, style: Style, report: &StatusReport) {
     let now = jiff::Timestamp::now().as_second();
-    let width = report.stacks.iter().map(|s| s.stack.chars().count()).max().unwrap_or(10).clamp(10, 24);
+    let all = || report.stacks.iter().map(|s| (s.stack.as_str(), s.host.as_str()));
+    let name_of = |s: &StackStatus| text::stack_name(&s.stack, &s.host, all());
+    let width = report.stacks.iter().map(|s| name_of(s).chars().count()).max().unwrap_or(10).clamp(10, 24);
     let mut line = |name: &str, text: &str| {
         let _ = writeln!(out, "{name:<width$}  {text}");
     };
     for stack in &report.stacks {
-        line(&stack.stack, &stack_line(stack));
+        line(&name_of(stack), &stack_line(stack));
         let restored = stack.last_restore.map_or_else(|| "never".to_owned(), |at| text::age(now - at));
         line("", &format!("last restored from here: {restored}"));
     }
@@ -50,6 +52,7 @@ fn check_line(style: Style, report: &StatusReport, now: i64) -> String {
 
 fn replica_line(replica: &ReplicaStatus, now: i64) -> String {
     let lag = match (replica.behind, replica.lag_seconds) {
+        (0, _) if replica.lacks > 0 => format!("{} damaged or not copied", replica.lacks),
         (0, _) => "up to date".to_owned(),
         (behind, Some(seconds)) if seconds > 0 => {
             format!("{} behind, newest there {} older", behind, text::seconds(seconds as f64))

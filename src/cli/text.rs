@@ -113,9 +113,12 @@ fn allowed() -> bool {
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// What is said of an object; some messages name it themselves.
-pub fn about(object: &str, message: &str) -> String {
-    if message.contains(object) { message.to_owned() } else { format!("{object}: {message}") }
+/// How a stack is shown beside `all`, each a stack and its host: with its host where another has one of that name.
+pub fn stack_name<'a>(stack: &str, host: &str, mut all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    match all.any(|(other, on)| other == stack && on != host) {
+        true => format!("{stack}@{host}"),
+        false => stack.to_owned(),
+    }
 }
 
 #[cfg(test)]

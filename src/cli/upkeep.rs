@@ -132,7 +132,10 @@ pub(super) fn forget(env: &Env, args: &ForgetArgs, output: Output) -> Result<Exi
     };
     with_repository(env, |repository| {
         let report = commands::forget::forget(env, repository, &options)?;
-        let held = report.stacks.iter().any(|stack| stack.held) && !report.dry_run;
+        let held = report.stacks.iter().any(|stack| stack.held);
+        if let Some(why) = held_because(&report) {
+            env.about.say(why);
+        }
         let refused = report.prune.as_ref().is_some_and(|prune| prune.refused);
         let exit = if held || refused { Exit::Failed } else { Exit::Done };
         Ok(output.give(&report, exit, |out, style| forget_text(out, style, &report, args.prune)))
@@ -229,6 +232,9 @@ fn forget_text(out: &mut String, style: Style, report: &ForgetReport, wants_prun
         (true, _) => {
             let _ = writeln!(out, "{count} would be forgotten; nothing was done");
         }
+        (false, 0) if report.stacks.iter().any(|stack| stack.held) => {
+            let _ = writeln!(out, "{} nothing was forgotten: something looks wrong", style.bad("✗"));
+        }
         (false, 0) => {
             let _ = writeln!(out, "{} nothing was forgotten", style.good("✓"));
         }
@@ -244,6 +250,14 @@ fn forget_text(out: &mut String, style: Style, report: &ForgetReport, wants_prun
         }
         None => {}
     }
+}
+
+/// Why a policy was held back; `None` if it was not.
+fn held_because(report: &ForgetReport) -> Option<String> {
+    let held = report.stacks.iter().find(|stack| stack.held)?;
+    let (first, more) = held.suspects.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+    Some(format!("{} was held back: {}: {}{more}", held.stack, short(&first.id), first.what))
 }
 
 fn stack_text(out: &mut String, style: Style, stack: &JudgedStack) {

@@ -3,7 +3,8 @@
 use super::create::{
     CreateOptions, CreateReport, Recorder, created, draft, finish_state, own_folders, previous, workers,
 };
-use super::env::now_text;
+use super::env::{host_name, now_text};
+use super::origin::tell_of_other;
 use super::project::Project as Folder;
 use super::{Env, Error, Result};
 use crate::monitor::{Monitor, Quiet, Warning, lock};
@@ -180,6 +181,7 @@ pub fn create(
     let monitor = Recorder::new(env);
     notes.iter().chain(&plan.missing).for_each(|warning| monitor.warn(warning));
     let before = repository.snapshots()?;
+    tell_of_other(&before, &host_name(), &stack, &folder.root, &monitor);
     repository.sync_for_writing(&monitor)?;
     let session = Session::begin(repository, options.level)?;
     let around = Surroundings {
@@ -224,7 +226,7 @@ pub fn create(
     for (state, path) in states {
         finish_state(state, &names, &path, &*env.monitor);
     }
-    let previous = previous(&before, &made.host, &made.stack);
+    let previous = previous(&before, &made, &folder.root);
     let running = made.project.as_ref().map(|project| project.services.iter().filter(|s| s.running > 0).count());
     Ok(CreateReport {
         downtime: Some(downtime),

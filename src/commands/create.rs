@@ -2,6 +2,7 @@
 
 use super::application::{ComposeOptions, Prepared};
 use super::env::{host_name, now_text, threads};
+use super::origin::{is_other, tell_of_other};
 use super::project::Project;
 use super::{Env, Error, Result};
 use crate::id::SnapshotId;
@@ -184,6 +185,7 @@ fn create_of_folder(
     let stack = options.stack.clone().unwrap_or_else(|| project.name.clone());
     let monitor = Recorder::new(env);
     let before = repository.snapshots()?;
+    tell_of_other(&before, &host_name(), &stack, &project.root, &monitor);
     repository.sync_for_writing(&monitor)?;
     let folder = folder_options(env, repository, options, project, &stack)?;
     let session = Session::begin(repository, options.level)?;
@@ -217,7 +219,7 @@ fn create_of_folder(
     made.sources = vec![SourceEntry { rules: Some(options.rules()), ..captured.source }];
     let id = session.commit(&needs, &mut made)?;
     finish_state(captured.state, &names, &folder.state, &*env.monitor);
-    let previous = previous(&before, &made.host, &made.stack);
+    let previous = previous(&before, &made, &project.root);
     Ok(created(id, made, warnings, previous, repository))
 }
 
@@ -289,9 +291,9 @@ fn about(source: &SourceEntry) -> String {
     }
 }
 
-pub(super) fn previous(before: &SnapshotSet, host: &str, stack: &str) -> Option<String> {
-    let complete = before.snapshots.iter().rev().find(|s| s.manifest.lineage() == (host, stack) && s.manifest.complete);
-    complete.map(|snapshot| snapshot.manifest.time.clone())
+pub(super) fn previous(before: &SnapshotSet, made: &Manifest, root: &Path) -> Option<String> {
+    let complete = before.snapshots.iter().filter(|s| s.manifest.lineage() == made.lineage() && s.manifest.complete);
+    complete.rev().find(|s| !is_other(s, root)).map(|snapshot| snapshot.manifest.time.clone())
 }
 
 pub(super) fn draft(

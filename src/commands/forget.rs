@@ -3,6 +3,7 @@
 use super::check::found_damaged;
 use super::env::{host_name, now_text};
 use super::list::ListedSnapshot;
+use super::origin::folder_of;
 use super::prune::{PruneOptions, prune};
 use super::{Env, Error, Result};
 use crate::id::SnapshotId;
@@ -12,7 +13,7 @@ use crate::repo::prune::PruneReport;
 use crate::repo::retention::{Candidate, Policy, Suspect, Verdict, judge, suspects};
 use crate::repo::select::{Scope, select, select_lost};
 use crate::repo::sync::way_back;
-use crate::repo::{Repository, Snapshot, SnapshotSet};
+use crate::repo::{self, Repository, Snapshot, SnapshotSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -220,6 +221,10 @@ fn by_policy(set: &SnapshotSet, damaged: &BTreeSet<SnapshotId>, options: &Forget
     for snapshot in set.snapshots.iter().filter(|s| options.scope.holds(s)) {
         lineages.entry(snapshot.manifest.lineage()).or_default().push(snapshot);
     }
+    if lineages.is_empty() && options.scope != Scope::default() {
+        let hint = "; `snap list` shows the stacks there are".to_owned();
+        return Err(repo::Error::NoSnapshot { text: options.scope.typed(), hint }.into());
+    }
     let (now, zone, accepted) = (Timestamp::now(), TimeZone::system(), set.marks.accepted());
     let one = |((host, stack), snapshots): ((&str, &str), Vec<&Snapshot>)| {
         let candidates: Vec<Candidate> = snapshots.iter().map(|s| candidate(s)).collect::<Result<_>>()?;
@@ -256,7 +261,8 @@ fn candidate(snapshot: &Snapshot) -> Result<Candidate> {
         what: format!("“{}” is no time", manifest.time),
     })?;
     let (tags, complete, bytes) = (manifest.tags.clone(), manifest.complete, manifest.bytes());
-    Ok(Candidate { id: snapshot.id, time, tags, complete, bytes })
+    let folder = folder_of(manifest).map(str::to_owned);
+    Ok(Candidate { id: snapshot.id, time, folder, tags, complete, bytes })
 }
 
 fn judged(snapshot: &Snapshot, verdict: Verdict) -> JudgedSnapshot {

@@ -9,6 +9,7 @@ use super::{Env, Error, Result};
 use crate::id::{LogId, SnapshotId};
 use crate::monitor::Warning;
 use crate::repo::log::{Ending, LogEntry, UnreadLog};
+use crate::repo::select::Scope;
 use crate::repo::{self, Repository, sync::Chain};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -52,15 +53,14 @@ pub struct LogReport {
 /// The repository cannot be read, or nothing fits the id.
 pub fn log(repository: &Repository, options: &LogOptions) -> Result<LogReport> {
     let found = repository.log()?;
+    let scope = Scope { host: options.host.clone(), stack: options.stack.clone() };
     let fits = |id: &LogId, entry: &LogEntry| {
         let begins = |text: &str| {
             let of_snapshot =
                 [entry.snapshot, entry.safety].iter().flatten().any(|id| id.to_string().starts_with(text));
             id.to_string().starts_with(text) || of_snapshot
         };
-        options.id.as_deref().is_none_or(begins)
-            && options.stack.as_ref().is_none_or(|stack| *stack == entry.stack)
-            && options.host.as_ref().is_none_or(|host| *host == entry.host)
+        options.id.as_deref().is_none_or(begins) && scope.fits(&entry.host, &entry.stack)
     };
     let wanted = found.entries.into_iter().filter(|(id, entry)| fits(id, entry));
     let mut entries: Vec<LoggedEntry> = wanted.map(|(id, entry)| LoggedEntry { id: id.to_string(), entry }).collect();

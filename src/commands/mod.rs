@@ -16,6 +16,7 @@ pub mod list;
 pub mod log;
 pub mod notify;
 mod open;
+mod origin;
 pub mod project;
 pub mod prune;
 pub mod repair;

@@ -32,9 +32,10 @@ pub struct ShowReport {
 /// # Errors
 /// None or several fit.
 pub fn find<'s>(set: &'s SnapshotSet, scope: &Scope, text: &str) -> Result<&'s Snapshot> {
+    let of_stack = Scope { host: None, stack: scope.stack.clone() };
     if let Some(stack) = &scope.stack
         && set.unreadable.is_empty()
-        && !set.snapshots.iter().any(|snapshot| snapshot.manifest.stack == *stack)
+        && !set.snapshots.iter().any(|snapshot| of_stack.holds(snapshot))
     {
         let known: BTreeSet<&str> = set.snapshots.iter().map(|snapshot| snapshot.manifest.stack.as_str()).collect();
         let known: Vec<&str> = known.into_iter().take(STACKS_TOLD).collect();

@@ -233,9 +233,7 @@ fn scheduled(directory: &Path) -> Option<i64> {
 
 /// The folder that was captured: the project's, or the one of plain files.
 fn directory_of(snapshot: &Snapshot) -> Option<PathBuf> {
-    let manifest = &snapshot.manifest;
-    let project = manifest.project.as_ref().map(|project| project.directory.as_str());
-    let directory = project.or_else(|| manifest.sources.first().map(|source| source.root.as_str()))?;
+    let directory = snapshot.manifest.directory()?;
     Some(PathBuf::from(directory)).filter(|path| path.is_dir())
 }
 

@@ -288,6 +288,12 @@ impl Manifest {
         (&self.host, &self.stack)
     }
 
+    /// The folder that was captured: the project's, or the one of plain files.
+    pub fn directory(&self) -> Option<&str> {
+        let project = self.project.as_ref().map(|project| project.directory.as_str());
+        project.or_else(|| self.sources.first().map(|source| source.root.as_str()))
+    }
+
     /// Where a source lies among an application's, as a path of plain files: `files`, `outside/etc/app`,
     /// `volumes/media`, `images/web_1`, `databases/db`. `None` for a capture of a folder, which has only one.
     pub fn place_of(&self, source: &SourceEntry) -> Option<String> {

@@ -11,8 +11,8 @@
 //! - The newest complete snapshot stays, whatever the policy says.
 //!
 //! What looks wrong holds the policy back until a person has looked: a snapshot that is less than half
-//! as large as the complete one before it, one from the future, one that is a day older than the one
-//! it follows. Otherwise an emptied folder, a broken clock or somebody who forges snapshots would push
+//! as large as the complete one before it, one of another folder of the same name, one from the future,
+//! one that is a day older than the one it follows. Otherwise an emptied folder, a broken clock or somebody who forges snapshots would push
 //! out the good ones by and by.
 
 use crate::id::SnapshotId;
@@ -55,6 +55,8 @@ pub struct Candidate {
     pub id: SnapshotId,
     /// When its capture began, by its host's clock.
     pub time: Timestamp,
+    /// The folder that it is of, if its stack has its name from that.
+    pub folder: Option<String>,
     /// Its labels.
     pub tags: Vec<String>,
     /// True if everything selected is in it.
@@ -199,6 +201,11 @@ fn oddity(snapshot: &Candidate, before: Option<&Candidate>, now: Timestamp) -> O
         return Some("it is from the future".to_owned());
     }
     let before = before?;
+    if let (Some(now), Some(then)) = (&snapshot.folder, &before.folder)
+        && now != then
+    {
+        return Some(format!("it is of {now}, and the one before it of {then}: two folders of one name are one stack"));
+    }
     if snapshot.bytes < before.bytes / 2 {
         return Some(format!("it has {} bytes, and the one before it had {}", snapshot.bytes, before.bytes));
     }

@@ -21,7 +21,21 @@ impl Scope {
     /// True if the snapshot is within.
     pub fn holds(&self, snapshot: &Snapshot) -> bool {
         let (host, stack) = snapshot.manifest.lineage();
-        self.host.as_deref().is_none_or(|h| h == host) && self.stack.as_deref().is_none_or(|s| s == stack)
+        self.fits(host, stack)
+    }
+
+    /// True if this host and stack are within. A stack may be named with its host: `clinic@alpha`.
+    pub fn fits(&self, host: &str, stack: &str) -> bool {
+        let with_host = |text: &str| text.strip_suffix(host).and_then(|rest| rest.strip_suffix('@')) == Some(stack);
+        self.host.as_deref().is_none_or(|h| h == host)
+            && self.stack.as_deref().is_none_or(|s| s == stack || with_host(s))
+    }
+
+    /// As a person typed it.
+    pub fn typed(&self) -> String {
+        let option = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} {value}"));
+        let all = [option("--stack", &self.stack), option("--host", &self.host)];
+        all.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -372,6 +372,11 @@ pub fn without_number(text: &str) -> String {
     out
 }
 
+/// What is said of an object; some messages name it themselves.
+pub fn about(object: &str, message: &str) -> String {
+    if message.contains(object) { message.to_owned() } else { format!("{object}: {message}") }
+}
+
 /// An error and its causes in one line.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 

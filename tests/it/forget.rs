@@ -149,7 +149,7 @@ fn without_a_policy_nothing_is_forgotten_and_the_file_may_have_one() {
     sandbox.must(&format!("forget {} --keep-last 1", ids[0]), exit::USAGE);
     sandbox.must("forget --keep-within soon", exit::USAGE);
     fs::write(sandbox.path("snap.toml"), "[retention]\nkeep-last = 2\n").expect("a file");
-    sandbox.must("forget --stack other", exit::DONE);
+    sandbox.must("forget --stack other", exit::USAGE);
     assert_eq!(listed(&sandbox), ids);
     // What is typed counts instead.
     sandbox.must("forget --keep-last 3", exit::DONE);
@@ -215,4 +215,57 @@ fn a_damaged_mark_forgets_nothing() {
     assert_eq!(listed(&sandbox), ids);
     sandbox.must("check", exit::DAMAGE);
     sandbox.must(&format!("restore {} --target t", ids[0]), exit::DONE);
+}
+
+#[test]
+fn two_folders_of_one_name_are_told_and_hold_each_other() {
+    let sandbox = Sandbox::new();
+    sandbox.init();
+    let folder = |name: &str| sandbox.path(name).join("app");
+    for (number, name) in ["a", "b"].into_iter().enumerate() {
+        source_tree(&folder(name), 3, number as u64);
+    }
+    let first = sandbox.create(&folder("a"));
+    sandbox.create(&folder("a"));
+    let run = sandbox.must("create b/app", exit::DONE);
+    assert!(run.stderr.contains("its last snapshot was of") && run.stderr.contains("--stack NAME"), "{run}");
+    assert!(run.stderr.contains(folder("a").to_str().expect("text")), "{run}");
+    assert_eq!(first["previous"], json!(null));
+    let run = sandbox.must("forget --keep-last 1", exit::FAILED);
+    assert!(run.stdout.contains("two folders of one name"), "{run}");
+    assert_eq!(listed(&sandbox).len(), 3);
+    // A project that was moved is asked about once.
+    sandbox.must("forget --keep-last 2 --yes", exit::DONE);
+    assert!(!sandbox.must("create b/app", exit::DONE).stderr.contains("its last snapshot was of"));
+    sandbox.must("forget --keep-last 1", exit::DONE);
+    // A name that somebody has given says what belongs together.
+    for name in ["a", "b"] {
+        let run = sandbox.must(&format!("create {name}/app --stack web"), exit::DONE);
+        assert!(!run.stderr.contains("its last snapshot was of"), "{run}");
+    }
+    sandbox.must("forget --stack web --keep-last 1", exit::DONE);
+}
+
+#[test]
+fn who_is_held_back_is_told_why_and_who_means_no_stack_too() {
+    let (sandbox, _) = history(2);
+    fs::remove_dir_all(sandbox.path("source")).and_then(|()| fs::create_dir(sandbox.path("source"))).expect("a folder");
+    fs::write(sandbox.path("source/left"), "almost nothing").expect("a file");
+    sandbox.create(&sandbox.path("source"));
+    let run = sandbox.must("forget --keep-last 1", exit::FAILED);
+    assert!(run.stdout.contains("nothing was forgotten: something looks wrong"), "{run}");
+    assert!(!run.stdout.contains("✓"), "{run}");
+    sandbox.must("forget --keep-last 1 --dry-run", exit::FAILED);
+    let status = sandbox.must("status --json", exit::DAMAGE).json();
+    assert!(status["advice"].to_string().contains("source was held back"), "{status}");
+    for line in ["forget --stack sorce --keep-last 1", "forget --host nowhere --keep-last 1"] {
+        let run = sandbox.must(line, exit::USAGE);
+        assert!(run.stderr.contains("no snapshot fits"), "{run}");
+    }
+    // A stack may be named with its host, as messages do.
+    let host = sandbox.list()[0]["host"].as_str().expect("a host").to_owned();
+    let report = sandbox.json(&format!("forget --stack source@{host} --keep-last 9"));
+    assert_eq!(judged(&report).len(), 3);
+    sandbox.must(&format!("show latest --stack source@{host}"), exit::DONE);
+    sandbox.must(&format!("log --stack source@{host}"), exit::DONE);
 }

@@ -6,7 +6,7 @@ use crate::id::{MarkId, PackId, SnapshotId};
 use crate::pack::Origin;
 use crate::repo::mark::Act;
 use crate::repo::needs::Needs;
-use crate::repo::sync::way_back;
+use crate::repo::sync::{about, way_back};
 use crate::repo::{Error, Repository, Result, Snapshot, SnapshotSet};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -83,7 +83,7 @@ impl State {
             return Err(not_safe(format!("snapshot {id} was here before and is gone; nobody has removed it: {way}")));
         }
         if let Some(one) = set.marks.unread.first() {
-            return Err(not_safe(format!("{}: {}", one.object, one.message)));
+            return Err(not_safe(about(&one.object, &one.message)));
         }
         if set.snapshots.is_empty() && !(self.sizes.is_empty() && set.forgotten.is_empty()) {
             return Err(not_safe("there is no snapshot".to_owned()));

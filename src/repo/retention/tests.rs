@@ -10,7 +10,7 @@ fn at(text: &str) -> Timestamp {
 fn candidate(number: usize, time: Timestamp) -> Candidate {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-    Candidate { id: SnapshotId(id), time, tags: Vec::new(), complete: true, bytes: 1000 }
+    Candidate { id: SnapshotId(id), time, folder: None, tags: Vec::new(), complete: true, bytes: 1000 }
 }
 
 fn history(times: &[&str]) -> Vec<Candidate> {
