@@ -20,9 +20,10 @@ enum Kind {
     Passphrase(Passphrase),
 }
 
-/// True for what looks like an identity, of whatever kind.
+/// True for what looks like an identity, of whatever kind; age reads its own in small letters too.
 fn holds_identity(text: &str) -> bool {
-    ["-----BEGIN ", "AGE-"].iter().any(|mark| text.contains(mark))
+    const AGE: &[u8] = b"AGE-";
+    text.contains("-----BEGIN ") || text.as_bytes().windows(AGE.len()).any(|part| part.eq_ignore_ascii_case(AGE))
 }
 
 impl PersonIdentity {

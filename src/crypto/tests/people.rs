@@ -68,6 +68,8 @@ fn files_that_others_can_get_at_are_refused() {
         }
         std::fs::remove_file(&path).unwrap();
     }
+    let small = file(dir.path(), "small letters", &text.to_lowercase(), 0o644);
+    assert!(matches!(PersonIdentity::load(&small, None), Err(Error::WideMode { .. })));
     for mode in [0o600, 0o400] {
         let path = file(dir.path(), &format!("{mode:o}"), text, mode);
         assert_eq!(PersonIdentity::load(&path, None).unwrap().len(), 1);
