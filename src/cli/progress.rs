@@ -23,10 +23,10 @@ pub struct Show {
     pub bar: bool,
     /// Lines of JSON.
     pub events: bool,
-    /// Warnings as they come.
-    pub warnings: bool,
     /// Steps as they are done, on standard output; as events with `events`.
     pub steps: bool,
+    /// Warnings as they come.
+    pub warnings: bool,
     /// Of them, what makes the result incomplete: where the answer lists it, it is not said twice.
     pub losses: bool,
     /// Of them, what is as it should be.

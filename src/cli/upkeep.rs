@@ -4,6 +4,7 @@ use super::args::ScopeArgs;
 use super::exit::Exit;
 use super::render::Output;
 use super::run::{scope, with_repository};
+use super::screens::short;
 use super::text::{self, Style};
 use crate::commands::forget::{ForgetOptions, ForgetReport, JudgedStack, UndeleteReport};
 use crate::commands::prune::PruneOptions;
@@ -217,10 +218,6 @@ fn prune_text(out: &mut String, style: Style, report: &PruneReport) {
         let all = text::count(report.packs, "pack", "packs");
         let _ = writeln!(out, "{} nothing to delete in {all}, {}", style.good("✓"), text::bytes(report.bytes));
     }
-}
-
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }
 
 fn forget_text(out: &mut String, style: Style, report: &ForgetReport, wants_prune: bool) {

@@ -3,7 +3,7 @@
 //! A replica is known by its whole address, so that two folders that were typed alike are two. What is remembered
 //! lies in the catalog: it can be lost with it, and the next replication remembers it anew.
 
-use super::replicate::Target;
+use super::replicate::{Replica, Target};
 use super::runs::forget;
 use super::settings::{self, Settings};
 use super::{Env, Result};
@@ -12,7 +12,6 @@ use crate::id::{RepositoryId, SnapshotId};
 use crate::repo::config::Config;
 use crate::repo::leave_out::LeaveOut;
 use crate::repo::read_config_bytes;
-use crate::repo::replicate::ReplicateReport;
 use crate::store::{LocalStore, Location, Store};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -51,35 +50,26 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 const KEPT: &str = "replicas";
 
-/// What a replication of today says of a replica.
-pub(super) struct Told<'a> {
-    pub target: &'a Target,
-    pub address: &'a str,
-    pub report: &'a ReplicateReport,
-    pub left_out: &'a LeaveOut,
-    pub only_there: u64,
-    pub newest_only_there: Option<&'a String>,
-}
-
-pub(super) fn remember(catalog: &Catalog, told: &Told<'_>) {
-    let (now, report) = (jiff::Timestamp::now().as_second(), told.report);
+/// Remembers what a replication of today says of a replica.
+pub(super) fn remember(catalog: &Catalog, done: &Replica, left_out: &LeaveOut) {
+    let (now, report) = (jiff::Timestamp::now().as_second(), &done.report);
     let mut all = last_replications(catalog);
-    let is_it = |one: &LastReplication| one.address == told.address;
+    let is_it = |one: &LastReplication| one.address == done.address;
     let before = all.iter().find(|one| is_it(one)).and_then(|before| before.verified);
     all.retain(|one| !is_it(one));
     let read_back = (report.verified > 0 && report.replica_damaged.is_empty()).then_some(now);
     all.push(LastReplication {
-        name: told.target.name.clone(),
-        address: told.address.to_owned(),
+        name: done.name.clone(),
+        address: done.address.clone(),
         at: now,
         snapshots: report.replica_snapshots,
         lacks: report.behind + report.damaged.len() as u64 + report.replica_damaged.len() as u64,
         damaged_there: report.replica_damaged.len() as u64,
         verified: read_back.or(before),
         ids: report.ids_there.clone(),
-        left_out: told.left_out.snapshots.iter().copied().collect(),
-        only_there: told.only_there,
-        newest_only_there: told.newest_only_there.cloned(),
+        left_out: left_out.snapshots.iter().copied().collect(),
+        only_there: done.only_there,
+        newest_only_there: done.newest_only_there.clone(),
     });
     keep(catalog, &all);
 }

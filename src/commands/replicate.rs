@@ -1,6 +1,6 @@
 //! `snap replicate`: a copy of the repository elsewhere, kept up to date.
 
-use super::replicas::{Told, catalog_of, remember};
+use super::replicas::{catalog_of, remember};
 use super::settings::Settings;
 use super::{Env, Error, Result};
 use crate::catalog::Catalog;
@@ -150,15 +150,7 @@ pub fn replicate(env: &Env, target: &Target, options: &ReplicateOptions) -> Resu
         report,
     };
     if let Some(catalog) = &catalog {
-        let told = Told {
-            target,
-            address: &done.address,
-            report: &done.report,
-            left_out: &options.leave_out,
-            only_there: done.only_there,
-            newest_only_there: done.newest_only_there.as_ref(),
-        };
-        remember(catalog, &told);
+        remember(catalog, &done, &options.leave_out);
     }
     Ok(done)
 }

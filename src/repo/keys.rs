@@ -19,6 +19,8 @@ const DOMAIN: &str = "key";
 
 /// What is wrong with an object that is not there.
 pub(super) const MISSING: &str = "it is missing";
+/// What is wrong with a file of a key whose bytes are others.
+pub(super) const ALTERED: &str = "it is not the file that was put there";
 
 /// What the file beside a key says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +77,7 @@ impl KeyFile {
         if says.name != self.name {
             return Some((card, "it is the card of another key"));
         }
-        (!self.is_meant_by(&says)).then(|| (sealed_key(&self.name), "it is not the file that was put there"))
+        (!self.is_meant_by(&says)).then(|| (sealed_key(&self.name), ALTERED))
     }
 
     /// Its files: the card, if there is one, and the sealed secrets.
@@ -171,8 +173,7 @@ pub fn unlock(
     if failure.is_none() {
         // One that was altered may be the one that the identity opened.
         let altered = keys.iter().find(|key| key.card().is_some_and(|card| !key.is_meant_by(&card)));
-        let what = "it is not the file that was put there";
-        failure = altered.map(|key| Error::Damaged { object: sealed_key(&key.name).path(), what: what.to_owned() });
+        failure = altered.map(|key| Error::Damaged { object: sealed_key(&key.name).path(), what: ALTERED.to_owned() });
     }
     match (writer, failure) {
         (Some(found), _) => Ok(found),

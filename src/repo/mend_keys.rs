@@ -5,7 +5,7 @@
 //! more, nobody has removed them all. A replica's key counts if its card was written with this repository's
 //! secrets and speaks of the file beside it.
 
-use super::keys::{KeyFile, MISSING, read_keys};
+use super::keys::{ALTERED, KeyFile, MISSING, read_keys};
 use super::repair::{Mended, State};
 use super::{Repository, Result};
 use crate::store::{Key, ReadStore};
@@ -67,7 +67,7 @@ fn put_files(
             continue;
         }
         let there = store.size(&key)?.is_some();
-        let problem = if there { "it is not the file that was put there" } else { MISSING };
+        let problem = if there { ALTERED } else { MISSING };
         let state = if dry_run { State::CanBeFetched } else { State::Fetched };
         let mut done = mended(&key, problem, state, None);
         match (dry_run, there) {

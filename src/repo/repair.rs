@@ -148,15 +148,11 @@ pub fn repair(
     }
     run.report.chunks_lost = found.lost_chunks.len() as u64;
     if let Some(recapture) = recapture {
-        // Without storing them, what found chunks of trees name is not known.
-        let rounds = if options.dry_run { 0 } else { ROUNDS_MAX };
-        if options.dry_run && !found.lost_chunks.is_empty() {
-            run.report.chunks_stored = recapture(&found.lost_chunks)?;
-        }
-        for _ in 0..rounds {
+        for _ in 0..ROUNDS_MAX {
             let stored = if found.lost_chunks.is_empty() { 0 } else { recapture(&found.lost_chunks)? };
             run.report.chunks_stored += stored;
-            if stored == 0 {
+            // Without storing them, what found chunks of trees name is not known.
+            if stored == 0 || options.dry_run {
                 break;
             }
             found = run.check(false)?;

@@ -1,6 +1,7 @@
 //! The keys of a repository that is copied, as files: none of them is opened.
 
 use super::Result;
+use super::keys::ALTERED;
 use super::replicate::NotCopied;
 use super::sync::Chain;
 use crate::id::to_hex;
@@ -51,8 +52,6 @@ pub(super) enum Fate {
     /// One of its files there is not what was put there.
     Damaged(NotCopied),
 }
-
-const ALTERED: &str = "it is not the file that was put there";
 
 /// Compares the `files` of a key that is whole here with what is under its name in `to`.
 pub(super) fn fate(to: &dyn ReadStore, files: KeyFiles) -> Result<Fate> {

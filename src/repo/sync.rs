@@ -55,9 +55,12 @@ pub struct SnapshotSet {
     pub marks: Marks,
 }
 
+/// What a person can do about something that is damaged or gone.
+pub const TAKES_BACK: &str = "`snap repair --from REPLICA` takes it back";
+
 /// What a person can do about a snapshot that is damaged or gone.
 pub fn way_back(id: &SnapshotId) -> String {
-    format!("`snap repair --from REPLICA` takes it back, `snap forget {}` gives it up", id.short())
+    format!("{TAKES_BACK}, `snap forget {}` gives it up", id.short())
 }
 
 impl SnapshotSet {
@@ -69,7 +72,7 @@ impl SnapshotSet {
         } else if self.damaged.iter().any(|snapshot| snapshot.id == one.id) {
             format!("{what}; {}", way_back(&one.id))
         } else {
-            format!("{what}; `snap repair --from REPLICA` takes it back")
+            format!("{what}; {TAKES_BACK}")
         }
     }
 

@@ -6,7 +6,7 @@ use crate::id::{MarkId, PackId, SnapshotId};
 use crate::pack::Origin;
 use crate::repo::mark::Act;
 use crate::repo::needs::Needs;
-use crate::repo::sync::{about, way_back};
+use crate::repo::sync::{TAKES_BACK, about, way_back};
 use crate::repo::{Error, Repository, Result, Snapshot, SnapshotSet};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -92,15 +92,13 @@ impl State {
         for snapshot in self.present() {
             if let Some(before) = snapshot.manifest.predecessors.iter().find(|id| !there.contains(id)) {
                 let (id, before) = (snapshot.id.short(), before.short());
-                let way = "`snap repair --from REPLICA` takes it back";
-                return Err(not_safe(format!("the snapshot {before}, which {id} follows, is missing: {way}")));
+                return Err(not_safe(format!("the snapshot {before}, which {id} follows, is missing: {TAKES_BACK}")));
             }
         }
         for mark in set.marks.marks.values() {
             let Act::Delete { seen, .. } = &mark.act else { continue };
             if let Some(id) = seen.iter().find(|id| !there.contains(id)) {
-                let way = "`snap repair --from REPLICA` takes it back";
-                return Err(not_safe(format!("snapshot {} is missing since the last prune: {way}", id.short())));
+                return Err(not_safe(format!("snapshot {} is missing since the last prune: {TAKES_BACK}", id.short())));
             }
         }
         Ok(())
@@ -222,7 +220,7 @@ impl State {
         }
         if let Some(id) = lost.iter().find(|id| !index.packs.contains_key(id)) {
             let reason = format!("pack {} is missing or damaged, and no index says what was in it", id.short());
-            return Err(not_safe(format!("{reason}: `snap repair --from REPLICA` takes it back")));
+            return Err(not_safe(format!("{reason}: {TAKES_BACK}")));
         }
         if !lost.is_empty() {
             if !self.despite_damage && index.lacks(repository, &lost_segments, &sound)? {
@@ -241,8 +239,8 @@ impl State {
         let packs = lost.iter().min().map(PackId::short).unwrap_or_default();
         let whose = newest.map(|s| format!("snapshot {} of {} needs", s.id.short(), s.manifest.stack));
         not_safe(format!(
-            "{} pack {packs}, which is missing or damaged: `snap repair --from REPLICA` takes it back, the next `snap \
-             create` stores again what is still there, --despite-damage goes on all the same",
+            "{} pack {packs}, which is missing or damaged: {TAKES_BACK}, the next `snap create` stores again what is \
+             still there, --despite-damage goes on all the same",
             whose.unwrap_or_default()
         ))
     }

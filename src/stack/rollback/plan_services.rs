@@ -26,7 +26,7 @@ pub fn service_changes(project: &ProjectEntry, ran: &[Ran], new: &[NewService], 
     for service in &project.services {
         let then: BTreeSet<&str> = service.containers.iter().map(|container| container.name.as_str()).collect();
         let now = origins.iter().filter(|origin| origin.service() == service.name);
-        let now: BTreeSet<&str> = now.map(|origin| origin.name().trim_start_matches('/')).collect();
+        let now: BTreeSet<&str> = now.map(Origin::name).collect();
         if now.len() == then.len() {
             for (old, new) in now.difference(&then).zip(then.difference(&now)) {
                 lines.push(format!("service {}: its container {old} is called {new} afterwards", service.name));
